@@ -1,0 +1,225 @@
+"""Every error that this package raises on purpose: one tree, drawn here.
+
+An error says what happened, where (a path into the value, a file, a seq), what was expected, what was found
+and what to do about it. Each class has a ``code`` (stable, for programs) and an ``exit_code`` (section
+"Exit codes" of docs/cli-json.md)::
+
+    IntentusError
+    ├── InvalidInput              2   something handed to us is malformed
+    │   ├── UnrecordableValue     2   a value that cannot be written down without changing it
+    │   ├── InvalidEnvelope       2
+    │   ├── InvalidPolicy         2
+    │   └── AmbiguousReference    2   an id prefix or suffix that fits several executions
+    ├── ConfigurationError       12   the set-up cannot be used
+    │   ├── InvalidAgent         12   a registration that makes no sense
+    │   ├── DuplicateAgent       12
+    │   ├── AppNotLoaded         12
+    │   ├── MissingExtra         12   an optional dependency is not installed
+    │   └── StoreRefused         12   foreign directory, other format version, no permission
+    ├── RecordNotFound           10
+    ├── NotReplayable            11
+    ├── IntegrityBroken          13   bytes on disk are not what was written
+    ├── StoreWriteFailed         12   an append was cut back; nothing of it is in the log
+    │   └── StorePoisoned        12   a failed fsync: the outcome of earlier appends is unknown
+    └── ExecutionInDoubt         14
+
+    AgentFailure                      raised *by agents* to fail with a code of their choice
+
+    ControlSignal (BaseException)     unwinds an agent that must not go on; never seen by callers
+    ├── ReplayHalted                  the agent asked something that is not on record
+    └── BranchCancelled               a race was won by another branch
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+
+class IntentusError(Exception):
+    """Base of every error of this package.
+
+    Args:
+        message: what happened, one sentence without a full stop.
+        where: the place: a path into the value, a file, a seq.
+        expected: what would have been right.
+        got: what was found.
+        hint: what to do now.
+    """
+
+    code: ClassVar[str] = "INTENTUS_ERROR"
+    exit_code: ClassVar[int] = 1
+
+    def __init__(
+        self, message: str, *, where: str = "", expected: str = "", got: str = "", hint: str = ""
+    ) -> None:
+        self.message = message
+        self.where = where
+        self.expected = expected
+        self.got = got
+        self.hint = hint
+        super().__init__(message)
+
+    def __str__(self) -> str:
+        parts = [self.message]
+        if self.where:
+            parts.append(f"at {self.where}")
+        if self.expected:
+            parts.append(f"expected {self.expected}")
+        if self.got:
+            parts.append(f"got {self.got}")
+        text = "; ".join(parts)
+        return f"{text}. {self.hint}" if self.hint else text
+
+    def as_dict(self) -> dict[str, str]:
+        """The error as the command line prints it: code, message and whichever of the other parts are set."""
+        parts = {
+            "code": self.code,
+            "message": self.message,
+            "where": self.where,
+            "expected": self.expected,
+            "got": self.got,
+            "hint": self.hint,
+        }
+        return {name: text for name, text in parts.items() if text}
+
+
+class InvalidInput(IntentusError):
+    """Something that the caller handed over is malformed."""
+
+    code = "INVALID_INPUT"
+    exit_code = 2
+
+
+class UnrecordableValue(InvalidInput):
+    """A value that cannot be written down and read back as an equal value of the same type."""
+
+    code = "UNRECORDABLE_VALUE"
+
+
+class InvalidEnvelope(InvalidInput):
+    """An intent envelope, or one of its fields, is malformed."""
+
+    code = "INVALID_ENVELOPE"
+
+
+class InvalidPolicy(InvalidInput):
+    """A policy file is malformed; ``where`` is the path into it."""
+
+    code = "INVALID_POLICY"
+
+
+class AmbiguousReference(InvalidInput):
+    """An id prefix or suffix fits several executions."""
+
+    code = "AMBIGUOUS_REFERENCE"
+
+
+class ConfigurationError(IntentusError):
+    """The set-up cannot be used: settings, app, agents or store."""
+
+    code = "CONFIGURATION_ERROR"
+    exit_code = 12
+
+
+class InvalidAgent(ConfigurationError):
+    """An agent's registration makes no sense."""
+
+    code = "INVALID_AGENT"
+
+
+class DuplicateAgent(ConfigurationError):
+    """An agent of that name is registered already."""
+
+    code = "DUPLICATE_AGENT"
+
+
+class AppNotLoaded(ConfigurationError):
+    """``--app module:attr`` names nothing that can be used."""
+
+    code = "APP_NOT_LOADED"
+
+
+class MissingExtra(ConfigurationError):
+    """An optional dependency is not installed; the hint names the extra."""
+
+    code = "MISSING_EXTRA"
+
+
+class StoreRefused(ConfigurationError):
+    """The directory is no store of this format version, or cannot be used; it was left as it is."""
+
+    code = "STORE_REFUSED"
+
+
+class RecordNotFound(IntentusError):
+    """No execution in the store fits the reference."""
+
+    code = "RECORD_NOT_FOUND"
+    exit_code = 10
+
+
+class NotReplayable(IntentusError):
+    """The record has no end, or is not complete enough to be run again."""
+
+    code = "NOT_REPLAYABLE"
+    exit_code = 11
+
+
+class IntegrityBroken(IntentusError):
+    """The bytes on disk are not what was written; ``where`` names the first bad place."""
+
+    code = "INTEGRITY_BROKEN"
+    exit_code = 13
+
+
+class StoreWriteFailed(IntentusError):
+    """An append failed and was cut back: nothing of it is in the log."""
+
+    code = "STORE_WRITE_FAILED"
+    exit_code = 12
+
+
+class StorePoisoned(StoreWriteFailed):
+    """A sync failed: whether earlier appends reached the disk is unknown until the store is opened again."""
+
+    code = "STORE_POISONED"
+
+
+class ExecutionInDoubt(IntentusError):
+    """Whether something happened in the world is unknown; a person has to say."""
+
+    code = "IN_DOUBT"
+    exit_code = 14
+
+
+class AgentFailure(Exception):
+    """Raised by an agent that fails on purpose: "it did not happen, and this is why".
+
+    Args:
+        message: what went wrong.
+        code: one of :class:`intentusnet.ErrorCode`.
+        details: anything recordable that helps the caller.
+    """
+
+    def __init__(
+        self, message: str, *, code: str = "AGENT_ERROR", details: Mapping[str, Any] | None = None
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.details = dict(details or {})
+
+
+class ControlSignal(BaseException):
+    """Unwinds an agent that must not go on.
+
+    A BaseException, so that an agent's ``except Exception`` cannot swallow it.
+    """
+
+
+class ReplayHalted(ControlSignal):
+    """The agent asked something that is not on record, so no answer can be given."""
+
+
+class BranchCancelled(ControlSignal):
+    """Another branch has decided the execution; what this one would do next is not wanted."""

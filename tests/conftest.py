@@ -1,0 +1,13 @@
+"""What every test shares: how hypothesis searches.
+
+Deadlines are off because they measure the machine. On CI the examples are the same in every run, so that a
+red build can be repeated; elsewhere each run looks further.
+"""
+
+import os
+
+from hypothesis import settings
+
+settings.register_profile("default", deadline=None)
+settings.register_profile("ci", deadline=None, derandomize=True, database=None, print_blob=True)
+settings.load_profile("ci" if os.environ.get("CI") else "default")

@@ -1,0 +1,310 @@
+"""One line of the log. This docstring is the format's specification; docs/record-format.md explains it.
+
+A log is a sequence of lines, each ended by one newline byte, numbered from 0 and kept in segment files. A
+line is one JSON object in UTF-8 whose keys, order and spacing never vary::
+
+    {"seq":N,"ts":T,"kind":"K","execution":"E","durable":D,"commit":"C","chain":"H","salt":"S","body":B}
+
+    N  the line's number: decimal digits without leading zeros, fewer than 20 of them, like T and D
+    T  when it was written, or happened: microseconds since 1970-01-01 UTC; a minus sign may precede it
+    K  what it tells: letters a-z (opened, asked, answered, closed, recovery)
+    E  the execution that it belongs to: a UUID in lowercase, or nothing for an entry of the store itself
+    D  the highest number known to be on disk when the line was written, below N; -1 for none
+    C  32 bytes in lowercase hex: what the line commits to its body with
+    H  32 bytes in lowercase hex: what ties the line to all lines before it
+    S  16 random bytes in lowercase hex
+    B  one JSON object, from its { to its }, without a newline byte; ``values`` makes its bytes
+
+Hashes are SHA-256 over bytes as they stand in the file, never over anything written anew. Where a hash, a
+salt or a store id goes into a hash, it is the bytes that the hex digits spell. ``a ‖ b`` is a, then b::
+
+    commit    = SHA256(salt ‖ body)                        so a body can be erased, and the proofs stay
+    leaf      = the line from its first byte to the closing quote of the commit value, inclusive
+    leaf hash = SHA256(0x00 ‖ leaf)                        as in RFC 6962, section 2.1
+    chain     = SHA256(chain of the line before ‖ leaf hash)
+    chain before line 0 = SHA256("intentusnet-log-v1" ‖ 0x0a ‖ store id)
+
+So every byte of a line is covered: by the leaf up to the commit, by the chain's own value, by the commit for
+salt and body, and by the template for what lies between.
+
+The entries of an execution end with ``closed``, whose body has ``count``, the number of the execution's
+entries before it, and ``digest``, the SHA-256 of their commits in order. That is how one execution's lines,
+taken out of the log, show that none is missing.
+
+A log of two lines, of the store with id 00112233445566778899aabbccddeeff (each line is cut here to fit)::
+
+    {"seq":0,"ts":1795232294957260,"kind":"opened","execution":"0197a3c4-5b60-7e21-9d3f-2c1b0a998877","durab
+    le":-1,"commit":"b3c8a2f1d7f0bb849c5934c65ffd1f43bcb24e0e926fd7b5603d9dd8105b7d7f","chain":"04176b90865b
+    d0abec57e227822144f58e2e09fe0ecfd266297c0d48948c72fb","salt":"101112131415161718191a1b1c1d1e1f","body":{
+    "depth":0,"envelope":{"caller":{"name":"desk","roles":[],"tenant":null},"deadline":null,"id":"req-1","id
+    empotency_key":null,"intent":{"name":"ticket.classify","version":"1.0"},"payload":{"text":"Hello"},"prio
+    rity":0,"routing":{"fallback":[],"prefer":"rank","strategy":"direct","target":null},"tags":[],"tracepare
+    nt":null},"environment":{},"parent":null,"plan":{"candidates":[{"agent":"triage","allowed":true,"cause":
+    "no policy","idempotent":false,"remote":false,"rule":null,"side_effect":"read_only","version":"1.2"}],"s
+    teps":["triage"],"strategy":"direct"}}}
+    {"seq":1,"ts":1795232294957672,"kind":"closed","execution":"0197a3c4-5b60-7e21-9d3f-2c1b0a998877","durab
+    le":-1,"commit":"91f8acf51604c969a19f90818ef518e8e015882987ff6b1a40a6cc421a6e7bb2","chain":"607b9b46d1e2
+    6385b5b592022a62fefa384d58d9828936974c0cbab28db244f3","salt":"202122232425262728292a2b2c2d2e2f","body":{
+    "agent":"triage","attempt":0,"count":1,"digest":"ad82823fc371cc6f8cdd4ee2e0a09f5bc5d37179d1804e528580f42
+    b00693f49","error":null,"fingerprint":"0e84e66084ed84a73f84aedf30a39a913a84cf54fe8067eeb45ed34df5897974"
+    ,"payload":{"name":"shipping"},"status":"success"}}
+
+Everything in this module is a function of its arguments, a draft's random salt apart: no files, no locks.
+"""
+
+from __future__ import annotations
+
+import re
+from binascii import hexlify, unhexlify
+from dataclasses import dataclass
+from hashlib import sha256
+from os import urandom
+from typing import Any
+
+import orjson
+
+from intentusnet.errors import IntegrityBroken, InvalidInput
+
+SALT_BYTES = 16
+GENESIS_PREFIX = b"intentusnet-log-v1\n"
+
+_UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+# 19 digits hold every 63-bit number; a bound keeps int() away from lines that are one endless digit.
+_LINE = re.compile(
+    rb'\{"seq":(0|[1-9][0-9]{0,18})'
+    rb',"ts":(0|-?[1-9][0-9]{0,18})'
+    rb',"kind":"([a-z]+)"'
+    rb',"execution":"((?:' + _UUID.encode() + rb')?)"'
+    rb',"durable":(-1|0|[1-9][0-9]{0,18})'
+    rb',"commit":"([0-9a-f]{64})"'
+    rb',"chain":"([0-9a-f]{64})"'
+    rb',"salt":"([0-9a-f]{32})"'
+    rb',"body":(\{.*\})\}'
+)
+_NAMES = re.compile(rf"[a-z]+ (?:{_UUID})?")
+_STORE_ID = re.compile(r"[0-9a-f]{32}")
+_AFTER_LEAF = b',"chain":"'
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """An entry before it has a place in the log; make one with :meth:`make`."""
+
+    kind: str
+    execution: str
+    body: bytes
+    salt: bytes
+    commit: bytes
+    ts: int | None = None
+
+    @classmethod
+    def make(
+        cls, kind: str, execution: str, body: bytes, salt: bytes | None = None, ts: int | None = None
+    ) -> Draft:
+        """A draft with its salt and commit, computed here so that no lock is held meanwhile.
+
+        Args:
+            kind: lowercase ASCII letters.
+            execution: the execution's id, a UUID as lowercase text, or "" for an entry of the store itself.
+            body: one JSON object in UTF-8 on one line. Its bytes go into the log as they are; that they are
+                JSON is the caller's promise, checked by readers.
+            salt: 16 bytes; random ones if None.
+            ts: when it happened, in microseconds since 1970-01-01 UTC, if that is not when it is written.
+
+        Raises:
+            InvalidInput: an argument could not be read back from a line.
+        """
+        if not _NAMES.fullmatch(f"{kind} {execution}"):
+            raise InvalidInput(
+                "an entry with this kind and execution cannot be written",
+                expected="a kind of letters a-z and an execution id that is a lowercase UUID or empty",
+                got=f"kind {kind!r}, execution {execution!r}",
+            )
+        if not (body.startswith(b"{") and body.endswith(b"}") and len(body) > 1) or b"\n" in body:
+            raise InvalidInput(
+                "the body of an entry is not one JSON object on one line",
+                expected="bytes from { to } without a newline",
+                got=_excerpt(body),
+            )
+        if salt is None:
+            salt = urandom(SALT_BYTES)
+        elif len(salt) != SALT_BYTES:
+            raise InvalidInput("a salt has the wrong length", expected="16 bytes", got=f"{len(salt)} bytes")
+        return cls(kind, execution, body, salt, sha256(salt + body).digest(), ts)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A line of the log, taken apart; ``line`` is the line itself without its newline."""
+
+    seq: int
+    ts: int
+    kind: str
+    execution: str
+    durable: int
+    commit: bytes
+    chain: bytes
+    salt: bytes
+    body: bytes
+    line: bytes
+
+
+def genesis(store_id: str) -> bytes:
+    """The chain value before the first line of a store.
+
+    Args:
+        store_id: 32 lowercase hex digits.
+
+    Raises:
+        InvalidInput: the store id is something else.
+    """
+    if not _STORE_ID.fullmatch(store_id):
+        raise InvalidInput("a store id is malformed", expected="32 lowercase hex digits", got=repr(store_id))
+    return sha256(GENESIS_PREFIX + unhexlify(store_id)).digest()
+
+
+def commit_of(salt: bytes, body: bytes) -> bytes:
+    """What a line commits to its body with: SHA-256 of salt and body."""
+    return sha256(salt + body).digest()
+
+
+def leaf(line: bytes) -> bytes:
+    """The part of a line that the chain and the Merkle tree cover: up to the end of the commit value.
+
+    Raises:
+        IntegrityBroken: the line has no such part.
+    """
+    # Nothing before the chain can hold these bytes, so the first find is the right one.
+    end = line.find(_AFTER_LEAF)
+    if end < 0:
+        raise _no_template(line)
+    return line[:end]
+
+
+def leaf_hash(leaf_bytes: bytes) -> bytes:
+    """The hash of a leaf, as in RFC 6962 section 2.1: SHA-256 of a zero byte and the leaf."""
+    return sha256(b"\x00" + leaf_bytes).digest()
+
+
+def chain_next(previous: bytes, leaf_hash_bytes: bytes) -> bytes:
+    """The chain value of a line, from that of the line before and its own leaf hash."""
+    return sha256(previous + leaf_hash_bytes).digest()
+
+
+def format_line(draft: Draft, seq: int, ts: int, durable: int, prev_chain: bytes) -> tuple[bytes, bytes]:
+    """The line of a draft at its place, with the newline, and its chain value.
+
+    Args:
+        draft: what is to be written; its own ``ts``, if it has one, goes before the argument.
+        seq: the line's number, from 0.
+        ts: microseconds since 1970-01-01 UTC.
+        durable: the highest seq known to be on disk, -1 for none.
+        prev_chain: the chain value of the line before, or :func:`genesis`.
+    """
+    head = b'{"seq":%d,"ts":%d,"kind":"%b","execution":"%b","durable":%d,"commit":"%b"' % (
+        seq,
+        ts if draft.ts is None else draft.ts,
+        draft.kind.encode(),
+        draft.execution.encode(),
+        durable,
+        hexlify(draft.commit),
+    )
+    chain = sha256(prev_chain + sha256(b"\x00" + head).digest()).digest()
+    tail = (head, hexlify(chain), hexlify(draft.salt), draft.body)
+    return b'%b,"chain":"%b","salt":"%b","body":%b}\n' % tail, chain
+
+
+def parse_line(line: bytes) -> Entry:
+    """A line, given without its newline, taken apart. Hashes are not checked: see :func:`check_line`.
+
+    Raises:
+        IntegrityBroken: the line does not match the template.
+    """
+    match = _LINE.fullmatch(line)
+    if match is None:
+        raise _no_template(line)
+    seq, ts, kind, execution, durable, commit, chain, salt, body = match.groups()
+    return Entry(
+        int(seq),
+        int(ts),
+        kind.decode(),
+        execution.decode(),
+        int(durable),
+        unhexlify(commit),
+        unhexlify(chain),
+        unhexlify(salt),
+        body,
+        line,
+    )
+
+
+def check_line(line: bytes, seq: int, previous: bytes) -> tuple[bytes, bytes, int, bytes, bytes, bytes]:
+    """Checks every byte of a line against its place in the log; the verifier's inner loop.
+
+    Args:
+        line: the line without its newline.
+        seq: the number that it must have.
+        previous: the chain value of the line before.
+
+    Returns:
+        Kind, execution, durable, commit, chain and body, as they stand in the line (hashes as 32 bytes).
+
+    Raises:
+        IntegrityBroken: template, seq, durable, commit or chain is wrong; the caller sets ``where``.
+    """
+    match = _LINE.fullmatch(line)
+    if match is None:
+        raise _no_template(line)
+    found, _, kind, execution, durable_digits, commit_hex, chain_hex, salt_hex, body = match.groups()
+    if int(found) != seq:
+        raise IntegrityBroken("a line is not at its place", expected=f"seq {seq}", got=f"seq {int(found)}")
+    durable = int(durable_digits)
+    if durable >= seq:
+        raise IntegrityBroken(
+            "a line claims that lines after it were on disk before it",
+            expected=f"durable below {seq}",
+            got=f"durable {durable}",
+        )
+    commit = sha256(unhexlify(salt_hex) + body).digest()
+    if commit != unhexlify(commit_hex):
+        raise IntegrityBroken(
+            "the body is not the one that was committed to", expected=commit_hex.decode(), got=commit.hex()
+        )
+    # The leaf ends one byte before the comma that the chain's key starts with.
+    leaf_bytes = line[: match.end(6) + 1]
+    chain = sha256(previous + sha256(b"\x00" + leaf_bytes).digest()).digest()
+    if chain != unhexlify(chain_hex):
+        raise IntegrityBroken(
+            "the chain does not continue from the line before", expected=chain.hex(), got=chain_hex.decode()
+        )
+    return kind, execution, durable, commit, chain, body
+
+
+def parse_body(entry: Entry) -> dict[str, Any]:
+    """The body as a JSON tree, its value tags left as they are.
+
+    Raises:
+        IntegrityBroken: the body is not a JSON object; it was not so when it was written, or was changed.
+    """
+    try:
+        tree: dict[str, Any] = orjson.loads(entry.body)
+    except orjson.JSONDecodeError as error:
+        raise IntegrityBroken(
+            "the body of an entry is not JSON",
+            where=f"seq {entry.seq}",
+            expected="a JSON object",
+            got=f"{_excerpt(entry.body)} ({error})",
+        ) from None
+    return tree
+
+
+def _no_template(line: bytes) -> IntegrityBroken:
+    return IntegrityBroken(
+        "a line does not match the template",
+        expected='{"seq":…,"ts":…,"kind":…,"execution":…,"durable":…,"commit":…,"chain":…,"salt":…,"body":{…}}',
+        got=_excerpt(line),
+    )
+
+
+def _excerpt(data: bytes) -> str:
+    return f"{data[:60]!r}… ({len(data)} bytes)" if len(data) > 60 else repr(data)

@@ -1,0 +1,293 @@
+"""The end of a log as one process holds it open, and the note of how far the log is known to be on disk.
+
+The head note ``head.json`` is a hint that is never wrong: it is written after a sync, with one write of one
+sector, and is not synced itself, so after any crash it is there and true, or older and true, or unreadable.
+It tells acknowledged lines that are gone from a torn tail, and gives the next opener a place to start.
+
+:class:`Head` is the one place that syncs. Processes share syncs through the lock of the note's file and the
+note itself: whoever finds its lines on disk already need not sync.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import threading
+import weakref
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+from intentusnet.errors import StorePoisoned, StoreWriteFailed
+from intentusnet.log.groups import Groups
+from intentusnet.log.segment import (
+    LOCK_FILE,
+    LOG_DIR,
+    Files,
+    lock_file,
+    must_sync,
+    poisoned,
+    segment_first,
+    segment_name,
+    unlock_file,
+)
+
+HEAD_FILE = "head.json"
+SECTOR_BYTES = 512
+_NOTE = re.compile(
+    rb'\{"chain":"([0-9a-f]{64})","offset":([1-9][0-9]{0,18}),'
+    rb'"segment":"([0-9]{20}\.jsonl)","seq":(0|[1-9][0-9]{0,18})\} *\n'
+)
+
+
+# A tuple, because one is made for every append.
+class Tail(NamedTuple):
+    """Where the log ends: first seq of the last segment, its length in bytes, next seq, last chain value."""
+
+    first: int
+    offset: int
+    seq: int
+    chain: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class HeadNote:
+    """What is on disk: the line of this seq and chain (hex) ends at this offset of this segment (a name)."""
+
+    chain: str
+    offset: int
+    segment: str
+    seq: int
+
+    def encode(self) -> bytes:
+        """The note as the whole of its file: JSON, spaces, a newline, :data:`SECTOR_BYTES` in all."""
+        parts = (self.chain.encode(), self.offset, self.segment.encode(), self.seq)
+        return (b'{"chain":"%b","offset":%d,"segment":"%b","seq":%d}' % parts).ljust(SECTOR_BYTES - 1) + b"\n"
+
+    @classmethod
+    def decode(cls, data: bytes) -> HeadNote | None:
+        """The note of a file's bytes; None if they are no note."""
+        match = _NOTE.fullmatch(data)
+        if match is None or len(data) != SECTOR_BYTES:
+            return None
+        chain, offset, segment, seq = match.groups()
+        note = cls(chain.decode(), int(offset), segment.decode(), int(seq))
+        return note if note.first <= note.seq else None
+
+    @property
+    def first(self) -> int:
+        """The first seq of the note's segment."""
+        first = segment_first(self.segment)
+        assert first is not None
+        return first
+
+
+def read_note(directory: Path) -> HeadNote | None:
+    """The head note of a store directory; None if there is none, or none that can be read.
+
+    Takes no lock: two equal readings in a row are not a mixture of two notes.
+    """
+    try:
+        with (directory / HEAD_FILE).open("rb", buffering=0) as file:
+            before, data = None, file.read(SECTOR_BYTES + 1)
+            while data != before:
+                file.seek(0)
+                before, data = data, file.read(SECTOR_BYTES + 1)
+    except OSError:
+        return None
+    return HeadNote.decode(data)
+
+
+class Head:
+    """What one process holds open of a log; mutable, shared by a writer and its finalizer.
+
+    Args:
+        directory: the store.
+        files: the calls that change it.
+
+    Attributes:
+        synced: the appends that wait for the disk.
+        unsynced: the appends that do not.
+        write_lock: held by whoever uses ``lock_fd`` or changes ``here``.
+        lock_fd: the file whose lock keeps other processes from writing; -1 if it is not open.
+        here: the last segment, open for appending, and the end of the log; None if it is not open.
+        durable: the highest seq known to be on disk, -1 for none; only ever raised.
+    """
+
+    def __init__(self, directory: Path, files: Files) -> None:
+        self.directory = directory
+        self.files = files
+        self.synced, self.unsynced = Groups(), Groups()
+        self.write_lock = threading.Lock()
+        self.lock_fd = -1
+        self.here: tuple[int, Tail] | None = None
+        self.durable = -1
+        self._sync_lock = threading.Lock()
+        self._note_fd = -1
+        self._closed = False
+        self._poison: tuple[str, str] | None = None
+        _HEADS.add(self)
+
+    def open_lock(self) -> None:
+        """Opens the lock, if it is not open; raises OSError if it cannot. The write lock must be held."""
+        if self.lock_fd < 0:
+            self.lock_fd = self.files.open(self.directory / LOCK_FILE, os.O_RDWR | os.O_CREAT)
+
+    def open_note(self) -> None:
+        """Opens the note, if it is not open. The write lock must be held.
+
+        Raises:
+            OSError: it cannot be opened.
+            StorePoisoned: its name cannot be synced.
+        """
+        if self._note_fd < 0:
+            self._note_fd = self.files.open(self.directory / HEAD_FILE, os.O_RDWR | os.O_CREAT)
+            must_sync(partial(self.files.fsync_dir, self.directory), self.directory)
+
+    def check(self) -> None:
+        """Raises StorePoisoned after a failed sync, StoreWriteFailed after a close."""
+        if self._poison is not None:
+            raise poisoned(*self._poison)
+        if self._closed:
+            raise StoreWriteFailed(
+                "the log is closed", where=str(self.directory), hint="Open the store again."
+            )
+
+    def poison(self, error: StorePoisoned) -> None:
+        """Lets every later append and every waiter fail."""
+        self._poison = (error.where, error.got)
+
+    def publish(self, fd: int, tail: Tail, *, durable: int = -1, note: Tail | None = None) -> None:
+        """Makes this the end of the log; the write lock and the lock between processes must be held.
+
+        Args:
+            fd: the last segment, open for appending.
+            tail: the end of the log.
+            durable: a seq up to which the log has become known to be on disk.
+            note: an end up to which the caller has synced, to be noted.
+        """
+        if self.here is not None and self.here[0] == fd and note is None:
+            self.here = (fd, tail)
+            # Not worth waiting for whoever is syncing: what is not learnt here will be learnt from the note.
+            if durable > self.durable and self._sync_lock.acquire(blocking=False):
+                self.durable = max(self.durable, durable)
+                self._sync_lock.release()
+            return
+        # Nobody may be syncing the old descriptor while it is closed.
+        with self._sync_lock:
+            before, self.here = self.here, (fd, tail)
+            self.durable = max(self.durable, durable)
+            if before is not None and before[0] != fd:
+                self.files.close(before[0])
+            if note is not None:
+                with self._locked_note():
+                    self._write_note(note)
+
+    def sync_to(self, seq: int) -> None:
+        """Returns when the line of that seq, which this process has written, is on disk.
+
+        Raises:
+            StorePoisoned: a sync failed, this one or an earlier one.
+        """
+        if seq <= self.durable:
+            return
+        with self._sync_lock:
+            if seq <= self.durable:
+                return
+            if self._poison is not None:
+                raise poisoned(*self._poison)
+            assert self.here is not None
+            fd, tail = self.here
+            try:
+                with self._locked_note() as noted:
+                    # Another process may have synced this one's lines together with its own.
+                    if noted is not None and noted.seq >= seq:
+                        self.durable = noted.seq
+                        return
+                    if os.fstat(fd).st_nlink == 0:
+                        raise OSError("a segment was removed, or replaced by another file, while it was open")
+                    self.files.fdatasync(fd)
+                    self.durable = tail.seq - 1
+                    self._write_note(tail)
+            except OSError as error:
+                failure = poisoned(self.directory / LOG_DIR, str(error))
+                self.poison(failure)
+                raise failure from error
+
+    def sync(self) -> None:
+        """Returns when everything that this process has written is on disk.
+
+        Raises:
+            StorePoisoned: the sync failed, or an earlier one had.
+        """
+        here = self.here
+        if self._poison is not None:
+            raise poisoned(*self._poison)
+        if here is not None:
+            self.sync_to(here[1].seq - 1)
+
+    def close(self) -> None:
+        """Syncs, writes the note and closes the files; later calls do nothing.
+
+        Raises:
+            StorePoisoned: the sync failed, or an earlier one had.
+        """
+        with self.write_lock:
+            if self._closed:
+                return
+            self._closed = True
+            try:
+                self.sync()
+            finally:
+                with self._sync_lock:
+                    self._forget()
+
+    def after_fork(self) -> None:
+        """Starts afresh in a child: the parent's locks may be held by threads that do not exist here.
+
+        Closing a descriptor of the parent's takes no lock from it; using one would share the lock with it.
+        """
+        self.write_lock = threading.Lock()
+        self._sync_lock = threading.Lock()
+        self.synced, self.unsynced = Groups(), Groups()
+        self._forget()
+
+    def _forget(self) -> None:
+        """Closes the files without a sync."""
+        open_now = [self.lock_fd, self._note_fd, *(self.here[:1] if self.here else ())]
+        self.lock_fd = self._note_fd = -1
+        self.here = None
+        for fd in open_now:
+            if fd >= 0:
+                self.files.close(fd)
+
+    @contextlib.contextmanager
+    def _locked_note(self) -> Iterator[HeadNote | None]:
+        """Keeps other processes from syncing, and gives the note that the last of them wrote."""
+        lock_file(self._note_fd)
+        try:
+            os.lseek(self._note_fd, 0, os.SEEK_SET)
+            yield HeadNote.decode(os.read(self._note_fd, SECTOR_BYTES + 1))
+        finally:
+            unlock_file(self._note_fd)
+
+    def _write_note(self, tail: Tail) -> None:
+        note = HeadNote(tail.chain.hex(), tail.offset, segment_name(tail.first), tail.seq - 1)
+        # The lines are on disk, which is what was asked for; without a newer note the older one stays true.
+        with contextlib.suppress(OSError):
+            self.files.pwrite(self._note_fd, note.encode(), 0)
+
+
+_HEADS: weakref.WeakSet[Head] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for head in list(_HEADS):
+        head.after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,264 @@
+"""The files of a log: segment names, reading lines from them, the calls that change them, and the lock.
+
+A segment is ``log/<first seq, 20 digits>.jsonl``; the names sort as the numbers do. Everything that changes a
+store goes through :class:`Files`, one method for one system call, so that a test can make a call fail and a
+crash simulation can see the order in which bytes, sizes and names reached the disk. Reading needs no seam and
+no lock: a reader sees complete lines up to wherever the log ends at that moment.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from intentusnet.errors import IntegrityBroken, StorePoisoned
+
+if sys.platform == "win32":
+    import portalocker
+else:
+    import fcntl
+
+LOG_DIR = "log"
+QUARANTINE_DIR = "quarantine"
+LOCK_FILE = "lock"
+MAX_ENTRIES = 65_536
+"""Lines of a full segment: 256 times 256, so that seq N of a log lies in a segment that arithmetic finds."""
+
+_NAME = re.compile(r"([0-9]{20})\.jsonl")
+_READ_BYTES = 1 << 18
+_FLAGS = getattr(os, "O_BINARY", 0)
+# Without F_FULLFSYNC, macOS leaves the bytes in the drive's own cache.
+_FULL_SYNC: int | None = getattr(sys.modules.get("fcntl"), "F_FULLFSYNC", None)
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """One file of the log."""
+
+    first: int
+    path: Path
+
+
+class Files:
+    """The system calls that change a store; errors are the ``OSError`` of the call."""
+
+    def open(self, path: Path | str, flags: int) -> int:
+        """Opens or creates a file; the umask decides who else may read it."""
+        return os.open(path, flags | _FLAGS, 0o666)
+
+    def close(self, fd: int) -> None:
+        """Gives the descriptor back."""
+        os.close(fd)
+
+    def write(self, fd: int, data: bytes | memoryview) -> int:
+        """Writes at the file's end (it is open for appending) and returns how many bytes were taken."""
+        return os.write(fd, data)
+
+    def pwrite(self, fd: int, data: bytes, offset: int) -> int:
+        """Writes at an offset and returns how many bytes were taken."""
+        if sys.platform == "win32":
+            os.lseek(fd, offset, os.SEEK_SET)
+            return os.write(fd, data)
+        return os.pwrite(fd, data, offset)
+
+    def truncate(self, fd: int, size: int) -> None:
+        """Makes the file that many bytes long."""
+        os.ftruncate(fd, size)
+
+    def fdatasync(self, fd: int) -> None:
+        """Returns when the file's bytes, and its size, are on disk."""
+        if sys.platform == "linux":
+            os.fdatasync(fd)
+        else:
+            self.fsync(fd)
+
+    def fsync(self, fd: int) -> None:
+        """Returns when the file's bytes and attributes are on disk."""
+        if _FULL_SYNC is None:
+            os.fsync(fd)
+        else:
+            fcntl.fcntl(fd, _FULL_SYNC)
+
+    def mkdir(self, path: Path) -> None:
+        """Creates one directory; its parent must exist."""
+        os.mkdir(path)
+
+    def unlink(self, path: Path) -> None:
+        """Removes a file's name."""
+        os.unlink(path)
+
+    def fsync_dir(self, path: Path) -> None:
+        """Returns when the names in the directory are on disk (Windows has no such call, and needs none)."""
+        if sys.platform != "win32":
+            fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+
+
+FILES = Files()
+
+
+if sys.platform == "win32":
+
+    def lock_file(fd: int) -> None:
+        """Waits until no other process holds the lock of this file, and takes it."""
+        portalocker.lock(fd, portalocker.LockFlags.EXCLUSIVE)
+
+    def unlock_file(fd: int) -> None:
+        """Gives the lock back; harmless if it is not held."""
+        portalocker.unlock(fd)
+
+else:
+    # Straight to the system call: every append makes two, and portalocker's checks cost more than they do.
+    def lock_file(fd: int) -> None:
+        """Waits until no other process holds the lock of this file, and takes it."""
+        fcntl.flock(fd, fcntl.LOCK_EX)
+
+    def unlock_file(fd: int) -> None:
+        """Gives the lock back; harmless if it is not held."""
+        fcntl.flock(fd, fcntl.LOCK_UN)
+
+
+def must_sync(sync: Callable[[], None], what: Path | str) -> None:
+    """Makes a sync that is never retried: the kernel may drop what it failed to write and forget that it did.
+
+    Raises:
+        StorePoisoned: the sync failed.
+    """
+    try:
+        sync()
+    except OSError as error:
+        raise poisoned(what, str(error)) from error
+
+
+def poisoned(what: Path | str, cause: str) -> StorePoisoned:
+    """The error of a store that no longer knows what is on disk."""
+    return StorePoisoned(
+        "whether earlier appends reached the disk is unknown",
+        where=str(what),
+        got=cause,
+        hint="Check the disk, open the store again and run `intentusnet verify`.",
+    )
+
+
+def write_all(files: Files, fd: int, data: bytes) -> None:
+    """Writes every byte, going on after a short write.
+
+    Raises:
+        OSError: the call failed, or took nothing; some of the bytes may be in the file.
+    """
+    done = files.write(fd, data)
+    while done < len(data):
+        taken = files.write(fd, memoryview(data)[done:])
+        if taken <= 0:
+            raise OSError(f"the file took {done} of {len(data)} bytes")
+        done += taken
+
+
+def segment_name(first: int) -> str:
+    """The file name of the segment whose first line has that seq."""
+    return f"{first:020d}.jsonl"
+
+
+def segment_first(name: str) -> int | None:
+    """The first seq of the segment of that file name; None if it is no segment's name."""
+    match = _NAME.fullmatch(name)
+    return int(match[1]) if match else None
+
+
+def list_segments(log: Path) -> tuple[Segment, ...]:
+    """The segments of a log directory in order; none if there is no such directory.
+
+    Raises:
+        IntegrityBroken: a file in the directory is no segment.
+    """
+    try:
+        names = sorted(os.listdir(log))
+    except FileNotFoundError:
+        return ()
+    segments = []
+    for name in names:
+        first = segment_first(name)
+        if first is None:
+            raise IntegrityBroken(
+                "a file in the log directory is not a segment",
+                where=str(log / name),
+                expected="names like " + segment_name(0),
+                hint="Move it elsewhere.",
+            )
+        segments.append(Segment(first, log / name))
+    return tuple(segments)
+
+
+def iter_lines(path: Path, offset: int = 0) -> Iterator[tuple[int, bytes]]:
+    """The complete lines of a file from an offset on, each with its own offset and without its newline.
+
+    Bytes after the last newline are not yielded. Holds one line in memory, whatever the file's size.
+
+    Args:
+        path: the file.
+        offset: where a line begins, in bytes.
+    """
+    with path.open("rb", buffering=_READ_BYTES) as file:
+        file.seek(offset)
+        for line in file:
+            if not line.endswith(b"\n"):
+                return
+            yield offset, line[:-1]
+            offset += len(line)
+
+
+def line_ending_at(path: Path, end: int) -> tuple[int, bytes] | None:
+    """The line whose newline is the last byte before ``end``, with its offset; None if there is none."""
+    with path.open("rb") as file:
+        start, data, step = end, b"", 4096
+        while start > 0:
+            step = min(start, step * 2)
+            start -= step
+            file.seek(start)
+            data = file.read(step) + data
+            if len(data) < end - start or not data.endswith(b"\n"):
+                return None
+            newline = data.rfind(b"\n", 0, len(data) - 1)
+            if newline >= 0:
+                return start + newline + 1, data[newline + 1 : -1]
+        return (0, data[:-1]) if data else None
+
+
+def create_segment(log: Path, first: int, files: Files = FILES) -> int:
+    """Creates an empty segment that a crash cannot take back, and returns it open for appending.
+
+    Raises:
+        OSError: it exists already, or cannot be created.
+        StorePoisoned: it, or its name, cannot be synced.
+    """
+    path = log / segment_name(first)
+    fd = files.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL)
+    try:
+        must_sync(partial(files.fsync, fd), path)
+        must_sync(partial(files.fsync_dir, log), log)
+    except BaseException:
+        files.close(fd)
+        raise
+    return fd
+
+
+def make_dir(path: Path, files: Files = FILES) -> None:
+    """Creates a directory, if it is not there, that a crash cannot take back.
+
+    Raises:
+        OSError: it cannot be created.
+        StorePoisoned: its name cannot be synced.
+    """
+    try:
+        files.mkdir(path)
+    except FileExistsError:
+        return
+    must_sync(partial(files.fsync_dir, path.parent), path.parent)

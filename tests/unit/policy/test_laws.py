@@ -1,0 +1,291 @@
+"""What holds for every policy and every request, beside a reference written to be read, not to be fast."""
+
+import fnmatch
+import random
+from decimal import Decimal
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from intentusnet.policy import (
+    AgentFacts,
+    CompiledPolicy,
+    Decision,
+    EnvelopeFacts,
+    check,
+    compile_policy,
+    explain,
+    parse_policy,
+)
+
+Data = dict[str, Any]
+
+NAMES = ["a", "ab", "b"]
+GLOBS = st.sampled_from([*NAMES, "*", "a*", "?", "[ab]", "*b", "c"])
+SIDE_EFFECTS = ["read_only", "reversible", "irreversible"]
+SCALARS = st.sampled_from([0, 1, 2, 0.1, 1.5, 1.0, "", "a", "ab", "1", True, False, None])
+PATHS = st.sampled_from(["x", "y", "/x", "x.y", "/x/0"])
+
+
+def one_or_many(globs: st.SearchStrategy[str]) -> st.SearchStrategy[Any]:
+    return globs | st.lists(globs, min_size=1, max_size=3)
+
+
+def operand(operator: str) -> st.SearchStrategy[Any]:
+    if operator == "exists":
+        return st.booleans()
+    if operator == "glob":
+        return one_or_many(GLOBS)
+    if operator == "in":
+        kinds = [["a", "ab", "1"], [0, 1, 0.1, 1.5], [True, False]]
+        return st.sampled_from(kinds).flatmap(
+            lambda kind: st.lists(st.sampled_from(kind), min_size=1, max_size=3)
+        )
+    if operator in ("eq", "ne"):
+        return SCALARS
+    return SCALARS.filter(lambda scalar: scalar is not None and not isinstance(scalar, bool))
+
+
+OPERATORS = st.sampled_from(["eq", "ne", "lt", "le", "gt", "ge", "in", "glob", "exists"])
+TESTS = st.lists(OPERATORS, min_size=1, max_size=2, unique=True).flatmap(
+    lambda names: st.fixed_dictionaries({name: operand(name) for name in names})
+)
+CONDITIONS = st.fixed_dictionaries(
+    {},
+    optional={
+        **{name: one_or_many(GLOBS) for name in ("intent", "agent", "caller", "role", "tenant", "tag")},
+        "side_effect": one_or_many(st.sampled_from([*SIDE_EFFECTS, "*", "r*", "*reversible"])),
+        "payload": st.dictionaries(PATHS, TESTS, min_size=1, max_size=2),
+    },
+)
+EFFECTS = st.sampled_from(["allow", "deny"])
+
+
+def rules(effects: st.SearchStrategy[str] = EFFECTS) -> st.SearchStrategy[list[Data]]:
+    rule = st.builds(lambda effect, conditions: {"effect": effect, **conditions}, effects, CONDITIONS)
+    return st.lists(rule, max_size=6).map(
+        lambda found: [{"id": f"r{position}", **rule} for position, rule in enumerate(found)]
+    )
+
+
+POLICIES = st.builds(lambda default, found: {"default": default, "rules": found}, EFFECTS, rules())
+LEAVES = SCALARS | st.sampled_from([Decimal("0.1"), Decimal("1.50"), Decimal("NaN"), float("nan"), b"a"])
+PAYLOADS = (
+    st.dictionaries(
+        st.sampled_from(["x", "y"]),
+        LEAVES
+        | st.lists(LEAVES, max_size=2)
+        | st.dictionaries(st.sampled_from(["y", "0"]), LEAVES, max_size=2),
+        max_size=2,
+    )
+    | LEAVES
+)
+NAME = st.sampled_from(NAMES)
+MANY = st.lists(NAME, max_size=2).map(tuple)
+ENVELOPES = st.builds(
+    EnvelopeFacts,
+    intent=NAME,
+    version=st.just("1"),
+    payload=PAYLOADS,
+    caller=NAME,
+    roles=MANY,
+    tenant=st.none() | NAME,
+    tags=MANY,
+)
+AGENTS = st.builds(AgentFacts, name=NAME, version=st.just("1"), side_effect=st.sampled_from(SIDE_EFFECTS))
+
+
+def compiled(data: Data) -> CompiledPolicy:
+    return compile_policy(parse_policy(data))
+
+
+# The reference: the specification, rule by rule, from the data of the file. None is unknown.
+
+
+def reference_field(payload: Any, path: str) -> list[Any]:
+    """The value in a list, or an empty list."""
+    if not isinstance(payload, dict):
+        return []
+    node = payload
+    for step in path[1:].split("/") if path.startswith("/") else path.split("."):
+        if isinstance(node, dict) and step in node:
+            node = node[step]
+        elif isinstance(node, list) and step == "0" and node:
+            node = node[0]
+        else:
+            return []
+    return [node]
+
+
+def reference_kind(value: Any) -> str | None:
+    if isinstance(value, bool):
+        return "boolean"
+    if isinstance(value, int | float | Decimal):
+        return None if value != value else "number"
+    return {str: "string", type(None): "null"}.get(type(value))
+
+
+def reference_test(found: list[Any], operator: str, wanted: Any) -> bool | None:
+    if operator == "exists":
+        return bool(found) == wanted
+    if operator in ("in", "glob") and isinstance(wanted, list):
+        answers = [reference_test(found, "eq" if operator == "in" else "glob", one) for one in wanted]
+        return None if None in answers else True in answers
+    if not found or reference_kind(found[0]) is None or reference_kind(found[0]) != reference_kind(wanted):
+        return None
+    [value] = found
+    if isinstance(value, Decimal):
+        wanted = Decimal(str(wanted))
+    match operator:
+        case "eq":
+            return bool(value == wanted)
+        case "ne":
+            return bool(value != wanted)
+        case "lt":
+            return bool(value < wanted)
+        case "le":
+            return bool(value <= wanted)
+        case "gt":
+            return bool(value > wanted)
+        case "ge":
+            return bool(value >= wanted)
+    return fnmatch.fnmatchcase(value, wanted)
+
+
+def reference_rule(rule: Data, envelope: EnvelopeFacts, agent: AgentFacts) -> bool | None:
+    facts: dict[str, Any] = {
+        "intent": [envelope.intent],
+        "caller": [envelope.caller],
+        "role": envelope.roles,
+        "tag": envelope.tags,
+        "tenant": None if envelope.tenant is None else [envelope.tenant],
+        "agent": [agent.name],
+        "side_effect": [agent.side_effect],
+    }
+    answers: list[bool | None] = []
+    for name, values in facts.items():
+        if name in rule:
+            globs = rule[name] if isinstance(rule[name], list) else [rule[name]]
+            matches = [fnmatch.fnmatchcase(value, glob) for value in values or () for glob in globs]
+            answers.append(None if values is None else any(matches))
+    for path, tests in rule.get("payload", {}).items():
+        found = reference_field(envelope.payload, path)
+        answers += [reference_test(found, operator, wanted) for operator, wanted in tests.items()]
+    if False in answers:
+        return False
+    return None if None in answers else True
+
+
+def reference(data: Data, envelope: EnvelopeFacts, agent: AgentFacts) -> tuple[bool, str | None]:
+    for rule in data["rules"]:
+        if rule["effect"] == "deny" and reference_rule(rule, envelope, agent) is not False:
+            return False, rule["id"]
+    for rule in data["rules"]:
+        if rule["effect"] == "allow" and reference_rule(rule, envelope, agent) is True:
+            return True, rule["id"]
+    return data["default"] == "allow", None
+
+
+@given(POLICIES, ENVELOPES, AGENTS)
+def test_decisions_are_those_of_the_reference(data: Data, envelope: EnvelopeFacts, agent: AgentFacts) -> None:
+    """The compiled policy decides as the specification, read rule by rule, and names the same rule."""
+    decision = compiled(data).decide(envelope, agent)
+
+    assert (decision.allowed, decision.rule) == reference(data, envelope, agent)
+    assert (decision.cause == "default") == (decision.rule is None)
+
+
+@given(POLICIES, ENVELOPES, st.lists(AGENTS, max_size=4))
+def test_staging_changes_nothing(data: Data, envelope: EnvelopeFacts, agents: list[AgentFacts]) -> None:
+    """One stage for all candidates decides each of them as a policy that was just compiled would."""
+    stage = compiled(data).stage(envelope)
+
+    assert [stage.decide(agent) for agent in agents] == [
+        compiled(data).decide(envelope, agent) for agent in agents
+    ]
+
+
+@given(POLICIES, ENVELOPES, AGENTS)
+def test_the_explanation_is_of_the_decision(data: Data, envelope: EnvelopeFacts, agent: AgentFacts) -> None:
+    """The applied rule is the one that decided, and its first unknown condition is the cause."""
+    policy = compiled(data)
+    decision = policy.decide(envelope, agent)
+
+    applied = [trace for trace in explain(policy, envelope, agent) if trace.verdict == "applied"]
+
+    assert [trace.rule for trace in applied] == ([] if decision.rule is None else [decision.rule])
+    for trace in applied:
+        unknown = [condition.why for condition in trace.conditions if condition.verdict == "unknown"]
+        assert decision.cause == (unknown[0] if unknown else "matched")
+
+
+@given(POLICIES, ENVELOPES, AGENTS)
+def test_an_explanation_without_an_agent_holds_for_every_agent(
+    data: Data, envelope: EnvelopeFacts, agent: AgentFacts
+) -> None:
+    """A rule that is applied when no candidate is given decides for any candidate."""
+    policy = compiled(data)
+
+    for trace in explain(policy, envelope, None):
+        if trace.verdict == "applied":
+            assert policy.decide(envelope, agent).rule == trace.rule
+
+
+@given(POLICIES, rules(st.just("deny")), ENVELOPES, AGENTS, st.randoms())
+def test_a_deny_rule_never_widens_access(
+    data: Data, denies: list[Data], envelope: EnvelopeFacts, agent: AgentFacts, shuffler: random.Random
+) -> None:
+    """Whatever deny rules are added, and wherever, nothing is allowed that was not."""
+    more = [*data["rules"], *({**rule, "id": f"new-{rule['id']}"} for rule in denies)]
+    shuffler.shuffle(more)
+    before = compiled(data).decide(envelope, agent)
+    after = compiled({**data, "rules": more}).decide(envelope, agent)
+
+    assert before.allowed or not after.allowed
+
+
+@given(POLICIES, ENVELOPES, AGENTS, st.randoms())
+def test_the_order_of_rules_never_changes_the_outcome(
+    data: Data, envelope: EnvelopeFacts, agent: AgentFacts, shuffler: random.Random
+) -> None:
+    """Order says which rule is named, never whether something is allowed."""
+    shuffled = list(data["rules"])
+    shuffler.shuffle(shuffled)
+
+    before = compiled(data).decide(envelope, agent)
+    after = compiled({**data, "rules": shuffled}).decide(envelope, agent)
+
+    assert before.allowed == after.allowed
+
+
+@given(CONDITIONS, ENVELOPES, AGENTS)
+def test_the_unknown_denies_and_never_allows(
+    conditions: Data, envelope: EnvelopeFacts, agent: AgentFacts
+) -> None:
+    """An unknown rule applies if it denies and does not if it allows."""
+
+    def decide(effect: str, default: str) -> Decision:
+        rule = {"id": "r", "effect": effect, **conditions}
+        return compiled({"default": default, "rules": [rule]}).decide(envelope, agent)
+
+    verdict = reference_rule(conditions, envelope, agent)
+
+    assert decide("allow", "deny").allowed is (verdict is True)
+    assert decide("deny", "allow").allowed is (verdict is False)
+
+
+@given(POLICIES, ENVELOPES, AGENTS)
+def test_findings_are_true(data: Data, envelope: EnvelopeFacts, agent: AgentFacts) -> None:
+    """No request is decided by a rule that is said to be unable to; what has no effect can be left out."""
+    source = parse_policy(data)
+    findings = check(source)
+    decision = compile_policy(source).decide(envelope, agent)
+
+    idle = {finding.rule for finding in findings if finding.code == "no effect"}
+    dead = {finding.rule for finding in findings if finding.rule is not None} - idle
+    kept = [rule for rule in data["rules"] if rule["id"] not in dead | idle]
+    assert decision.rule not in dead
+    assert compiled({**data, "rules": kept}).decide(envelope, agent).allowed == decision.allowed
+    if "nothing allowed" in {finding.code for finding in findings}:
+        assert not decision.allowed

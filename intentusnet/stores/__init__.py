@@ -1,0 +1,1 @@
+"""Stores: logs with what it takes to find an execution in them again."""

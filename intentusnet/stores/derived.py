@@ -1,0 +1,195 @@
+"""A SQLite file that may be lost at any time: everything in it can be made anew from something else.
+
+That is what makes it simple. It is never synced, any error that it gives is answered by throwing it away, and
+where no file can be written, a database in memory does the same, for as long as the process lives.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final, TypeVar
+
+from intentusnet.log.segment import lock_file, unlock_file
+
+#: Another process that takes in much may hold the write lock for a while (seconds).
+_LOCKED_S: Final = 60.0
+_CACHE_KIB: Final = 32 * 1024
+
+_T = TypeVar("_T")
+
+
+class DerivedDatabase:
+    """One connection, shared by the threads of one process; mutable.
+
+    Args:
+        path: the file.
+        application: marks the file as one of this kind (``PRAGMA application_id``).
+        version: of schema and content; a file of another one is thrown away.
+        schema: makes the tables.
+        fill: brings the content up to date; called with every database that was just opened.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        application: int,
+        version: int,
+        schema: str,
+        fill: Callable[[sqlite3.Connection], object],
+    ) -> None:
+        self._path = path
+        self._marks = (application, version)
+        self._schema = schema
+        self._fill = fill
+        self._lock = threading.RLock()
+        self._db: sqlite3.Connection | None = None
+        self._opened: tuple[int, int] | None = None
+        _ALL.add(self)
+
+    def use(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
+        """Does something with the database: with the file, with a new one, or with one in memory.
+
+        Args:
+            work: may be called again, with another database, if it raises a ``sqlite3.Error``.
+        """
+        with self._lock:
+            for source in (self._file, self._new_file):
+                try:
+                    return work(source())
+                except (sqlite3.Error, OSError):
+                    self.close()
+            return work(self._in_memory())
+
+    def renew(self) -> None:
+        """Throws the content away and makes it anew.
+
+        The file is replaced, not emptied, so that nobody who is reading it sees it incomplete.
+        """
+        with self._lock:
+            self.close()
+            try:
+                self._new_file()
+            except (sqlite3.Error, OSError):
+                self.close()
+                self._in_memory()
+
+    def close(self) -> None:
+        """Gives back the file; the next use opens it again."""
+        with self._lock:
+            if self._db is not None:
+                self._db.close()
+            self._db = None
+
+    def after_fork(self) -> None:
+        """Starts afresh in a child process, where the lock may be held by a thread that does not exist."""
+        self._lock = threading.RLock()
+        if self._db is not None:
+            # SQLite's own rule: a connection is neither used nor closed on the other side of a fork.
+            _NEVER_CLOSED.append(self._db)
+        self._db = None
+
+    def _file(self) -> sqlite3.Connection:
+        """The connection; a new one if there is none, or if its file is no longer the one of that name."""
+        if self._db is not None and self._opened not in (None, _which(self._path)):
+            self.close()
+        return self._db or self._filled(self._connect_locked(remove=False))
+
+    def _new_file(self) -> sqlite3.Connection:
+        return self._filled(self._connect_locked(remove=True))
+
+    def _in_memory(self) -> sqlite3.Connection:
+        db = _connect(":memory:")
+        self._make(db)
+        self._opened = None
+        return self._filled(db)
+
+    def _filled(self, db: sqlite3.Connection) -> sqlite3.Connection:
+        self._db = db
+        self._fill(db)
+        return db
+
+    def _connect_locked(self, *, remove: bool) -> sqlite3.Connection:
+        # Deleting a database that another process is about to open would mix the files of two: so opening and
+        # deleting exclude each other. Whoever has the deleted one open keeps it until the next use.
+        fd = os.open(self._path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            lock_file(fd)
+            if remove:
+                for suffix in ("", "-wal", "-shm", "-journal"):
+                    Path(f"{self._path}{suffix}").unlink(missing_ok=True)
+            db = _connect(str(self._path))
+            try:
+                db.execute("PRAGMA journal_mode = WAL")
+                if not db.execute("SELECT 1 FROM sqlite_schema").fetchone():
+                    self._make(db)
+                if self._marks_of(db) != self._marks:
+                    raise sqlite3.DatabaseError("a database of another kind or version")
+                self._opened = _which(self._path)
+            except BaseException:
+                db.close()
+                raise
+        finally:
+            unlock_file(fd)
+            os.close(fd)
+        return db
+
+    def _make(self, db: sqlite3.Connection) -> None:
+        application, version = self._marks
+        with transaction(db):
+            db.execute(f"PRAGMA application_id = {application}")
+            db.execute(f"PRAGMA user_version = {version}")
+            for statement in self._schema.split(";"):
+                db.execute(statement)
+
+    def _marks_of(self, db: sqlite3.Connection) -> tuple[int, int]:
+        return tuple(
+            db.execute(f"PRAGMA {mark}").fetchone()[0] for mark in ("application_id", "user_version")
+        )
+
+
+@contextmanager
+def transaction(db: sqlite3.Connection) -> Iterator[None]:
+    """All that happens inside, or nothing; other processes wait with theirs."""
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    except BaseException:
+        db.execute("ROLLBACK")
+        raise
+    db.execute("COMMIT")
+
+
+def _connect(name: str) -> sqlite3.Connection:
+    db = sqlite3.connect(name, timeout=_LOCKED_S, isolation_level=None, check_same_thread=False)
+    db.execute("PRAGMA synchronous = OFF")
+    db.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+    return db
+
+
+def _which(path: Path) -> tuple[int, int] | None:
+    """Which file has that name."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+_ALL: weakref.WeakSet[DerivedDatabase] = weakref.WeakSet()
+_NEVER_CLOSED: Final[list[sqlite3.Connection]] = []
+
+
+def _after_fork() -> None:
+    for database in list(_ALL):
+        database.after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,311 @@
+"""`FileExecutionStore`: a directory with a log, and an index to find executions in it.
+
+Making one touches nothing on disk: the directory comes into being with the first append, and until then the
+store reads as empty. Every line that is returned was checked when it was read, template and commit; what the
+index says about it is only where to look.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import threading
+import weakref
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Literal, Self, TypeVar
+
+from intentusnet.errors import IntegrityBroken, InvalidInput, StoreRefused, StoreWriteFailed
+from intentusnet.ids import SYSTEM_CLOCK, Clock
+from intentusnet.log.entry import Draft, Entry
+from intentusnet.log.identity import STORE_FILE, Identity, create_identity, find_identity, read_identity
+from intentusnet.log.segment import FILES, LOG_DIR, Files
+from intentusnet.log.verify import Progress, VerifyReport, verify_store
+from intentusnet.log.writer import LogWriter
+from intentusnet.record import ExecutionRecord, fold
+from intentusnet.stores.base import EVERYTHING, Page, Query, Settings
+from intentusnet.stores.finding import not_found, page_of, resolve
+from intentusnet.stores.index import Index
+from intentusnet.stores.reading import Doubt, Known, Lines, rows
+
+Durability = Literal["disk", "os"]
+
+DURABILITIES: Final = ("disk", "os")
+
+_T = TypeVar("_T")
+
+
+class FileExecutionStore:
+    """A store in a directory; mutable, for any number of threads, beside any number of processes.
+
+    Args:
+        path: the directory.
+        durability: when an append returns: "disk" when it is on disk, "os" when the operating system has it.
+        clock: what the lines' ``ts`` are taken from.
+        create: whether the first append may make the store.
+        settings: of a store that is made; one that is there has its own.
+        files: the calls that change the store.
+
+    Raises:
+        InvalidInput: there is no such durability.
+    """
+
+    def __init__(
+        self,
+        path: Path | str,
+        durability: Durability = "disk",
+        *,
+        clock: Clock = SYSTEM_CLOCK,
+        create: bool = True,
+        settings: Settings | None = None,
+        files: Files = FILES,
+    ) -> None:
+        if durability not in DURABILITIES:
+            raise InvalidInput(
+                "there is no such durability",
+                where="durability",
+                expected=" or ".join(DURABILITIES),
+                got=repr(durability),
+            )
+        self._path = Path(path)
+        self._durability = durability
+        self._clock = clock
+        self._create = create
+        self._settings = settings or Settings()
+        self._files = files
+        self._lock = threading.Lock()
+        self._writer: LogWriter | None = None
+        self._index: Index | None = None
+        self._identity: Identity | None = None
+        self._closed = False
+        _ALL.add(self)
+
+    @property
+    def path(self) -> Path:
+        """The directory."""
+        return self._path
+
+    @property
+    def exists(self) -> bool:
+        """Whether the store has come into being.
+
+        Raises:
+            StoreRefused: something else lies there.
+        """
+        return self._found() is not None
+
+    @property
+    def store_id(self) -> str:
+        """32 hex digits that no other store has.
+
+        Raises:
+            StoreRefused: the store has not come into being.
+        """
+        return (self._found() or read_identity(self._path)).store_id
+
+    @property
+    def settings(self) -> Settings:
+        """What the store was told when it was made; before that, what it would be told."""
+        identity = self._found()
+        if identity is None:
+            return self._settings
+        return Settings.from_tree(identity.settings, where=str(self._path / STORE_FILE))
+
+    def append(self, drafts: Sequence[Draft], *, sync: bool | None = None) -> range:
+        """Appends entries, all or none, one directly after the other.
+
+        Args:
+            drafts: what to append.
+            sync: True returns when they are on disk, False when the operating system has them, None as the
+                store's durability says.
+
+        Returns:
+            Their seqs.
+
+        Raises:
+            StoreRefused: there is no store, and it cannot be made or must not be.
+            StoreWriteFailed: nothing of it is in the log.
+            StorePoisoned: whether it is in the log is unknown.
+            IntegrityBroken: the end of the log is damaged; nothing was changed.
+        """
+        if not drafts:
+            return range(0)
+        writer = self._writer or self._open_writer()
+        return writer.append(drafts, sync=self._durability == "disk" if sync is None else sync)
+
+    def sync(self) -> None:
+        """Returns when everything that was appended through this object is on disk.
+
+        Raises:
+            StorePoisoned: whether it is there is unknown.
+        """
+        writer = self._writer
+        if writer is not None:
+            writer.sync()
+
+    def get(self, execution_id: str) -> ExecutionRecord:
+        """One execution by its full id."""
+        return fold(self.entries(execution_id))
+
+    def entries(self, execution_id: str) -> tuple[Entry, ...]:
+        """One execution's entries in the order of the log."""
+
+        def read(index: Index, lines: Lines, damage: IntegrityBroken | None) -> tuple[Entry, ...]:
+            entries = tuple(lines.read(place) for place in index.places(execution_id))
+            # What is missing, the rest of an open execution too, may lie behind the place that is damaged.
+            if damage is not None and (not entries or entries[-1].kind != "closed"):
+                raise damage
+            if not entries:
+                raise not_found(execution_id, str(self._path))
+            lines.check(execution_id, entries)
+            return entries
+
+        entries = self._read(read)
+        if entries is None:
+            raise not_found(execution_id, str(self._path), _NO_STORE)
+        return entries
+
+    def resolve(self, reference: str) -> str:
+        """The full id that a reference means."""
+
+        def read(index: Index, lines: Lines, damage: IntegrityBroken | None) -> str:
+            if damage is not None and not index.has(reference):
+                raise damage
+            return resolve(reference, Known(index, lines), where=str(self._path))
+
+        found = self._read(read)
+        if found is None:
+            raise not_found(reference, str(self._path), _NO_STORE)
+        return found
+
+    def list(self, query: Query = EVERYTHING) -> Page:
+        """The executions that a query asks for."""
+
+        def read(index: Index, lines: Lines, damage: IntegrityBroken | None) -> Page:
+            if damage is not None:
+                raise damage
+            return page_of(query, rows(query, index, lines))
+
+        return self._read(read) or Page((), None)
+
+    def verify(self, progress: Progress | None = None) -> VerifyReport:
+        """Checks the whole log and changes nothing.
+
+        Raises:
+            StoreRefused: there is no store.
+        """
+        return verify_store(self._path, progress)
+
+    def close(self) -> None:
+        """Gives back files and locks, and refuses later appends; what was appended can still be read.
+
+        Raises:
+            StorePoisoned: the last sync failed.
+        """
+        with self._lock:
+            self._closed = True
+            writer, self._writer = self._writer, None
+            if self._index is not None:
+                self._index.close()
+        if writer is not None:
+            writer.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def after_fork(self) -> None:
+        """Starts afresh in a child process, where the lock may be held by a thread that does not exist."""
+        self._lock = threading.Lock()
+
+    def _found(self) -> Identity | None:
+        """The store's identity, once there is a store; it never changes."""
+        if self._identity is None:
+            self._identity = find_identity(self._path)
+        return self._identity
+
+    def _open_writer(self) -> LogWriter:
+        with self._lock:
+            if self._closed:
+                raise StoreWriteFailed(
+                    "the store is closed", where=str(self._path), hint="Open the store again."
+                )
+            if self._writer is None:
+                if self._found() is None:
+                    self._identity = self._made()
+                self._writer = LogWriter(
+                    self._path,
+                    self.store_id,
+                    clock=self._clock,
+                    max_entries=self.settings.segment_entries,
+                    files=self._files,
+                )
+            return self._writer
+
+    def _made(self) -> Identity:
+        if not self._create:
+            raise StoreRefused(
+                "there is no store",
+                where=str(self._path),
+                expected=f"a directory with a {STORE_FILE}",
+                hint="Check the path, or allow it to be made (create=True).",
+            )
+        identity = Identity(secrets.token_hex(16), self._clock.time_us(), self._settings.tree())
+        return create_identity(self._path, identity, self._files)
+
+    def _read(self, read: Callable[[Index, Lines, IntegrityBroken | None], _T]) -> _T | None:
+        """Reads by the index; None if there is no store.
+
+        A line that is not what the index says shows that one of them is wrong. So the index is made anew,
+        which checks the log from its beginning: then the second reading finds the right line, or the damage
+        is known.
+        """
+        identity = self._found()
+        if identity is None:
+            return None
+        with self._lock:
+            if self._index is None:
+                self._index = Index(self._path, identity.store_id)
+            index = self._index
+        try:
+            damage = index.refresh()
+            try:
+                with Lines(self._path / LOG_DIR) as lines:
+                    return read(index, lines, damage)
+            except Doubt:
+                index.rebuild()
+                damage = index.refresh()
+            try:
+                with Lines(self._path / LOG_DIR) as lines:
+                    return read(index, lines, damage)
+            except Doubt as doubt:
+                raise doubt.fault from None
+        except OSError as fault:
+            raise StoreRefused(
+                "the store cannot be read",
+                where=str(fault.filename or self._path),
+                got=fault.strerror or str(fault),
+            ) from fault
+        finally:
+            if self._closed:
+                index.close()
+
+
+_NO_STORE: Final = "There is no store yet: it comes into being when something is recorded."
+
+
+_ALL: weakref.WeakSet[FileExecutionStore] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for store in list(_ALL):
+        store.after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

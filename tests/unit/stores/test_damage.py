@@ -1,0 +1,157 @@
+"""What `FileExecutionStore` returns of a damaged log: what checks, and nothing else."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from intentusnet.errors import IntegrityBroken, StoreRefused
+from intentusnet.log.entry import Draft
+from intentusnet.stores.base import Query, Settings
+from intentusnet.stores.file import FileExecutionStore
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "store"
+
+
+@pytest.fixture
+def store(path: Path, made: ModuleType) -> Iterator[FileExecutionStore]:
+    """Five executions: 1 to 3 closed, 4 open, 5 closed; ten entries in segments of four."""
+    with FileExecutionStore(path, settings=Settings(segment_entries=4)) as store:
+        for number in (1, 2, 3):
+            store.append(made.execution(number))
+        store.append(made.execution(4, questions=1)[:2])
+        store.append(made.execution(5))
+        yield store
+
+
+def ids(store: FileExecutionStore, **query: Any) -> list[str]:
+    return [row.execution_id for row in store.list(Query(**query)).rows]
+
+
+def segments(path: Path) -> list[Path]:
+    return sorted((path / "log").iterdir())
+
+
+def change(file: Path, old: bytes, new: bytes) -> None:
+    data = file.read_bytes()
+    assert old in data
+    file.write_bytes(data.replace(old, new, 1))
+
+
+def lines(segment: Path) -> list[bytes]:
+    return segment.read_bytes().splitlines(keepends=True)
+
+
+def test_damage_is_never_returned(store: FileExecutionStore, path: Path, made: ModuleType) -> None:
+    """With one byte of the third execution changed, nothing from there on is shown, and lists are refused."""
+    assert len(ids(store)) == 5
+    change(segments(path)[1], b'"label":"bug"', b'"label":"hug"')
+    for _ in range(2):
+        assert store.get(made.id_of(1)).status == "success"
+        for refuse in (
+            lambda: store.get(made.id_of(3)),
+            lambda: store.get(made.id_of(5)),
+            lambda: store.get(made.id_of(99)),
+            lambda: store.resolve("@last"),
+            lambda: store.resolve("0005"),
+            store.list,
+        ):
+            with pytest.raises(IntegrityBroken) as caught:
+                refuse()
+            assert "seq 5" in caught.value.where
+        assert store.resolve(made.id_of(1)) == made.id_of(1)
+
+
+def test_an_open_execution_before_the_damage_is_not_called_interrupted(
+    store: FileExecutionStore, path: Path, made: ModuleType
+) -> None:
+    """The end of an execution may lie behind the damage, so that its record would tell a half."""
+    change(segments(path)[2], b'"label":"bug"', b'"label":"hug"')
+    with pytest.raises(IntegrityBroken):
+        store.get(made.id_of(4))
+    assert store.get(made.id_of(3)).status == "success"
+
+
+HARM: dict[str, Callable[[Path], object]] = {
+    "a segment gone": lambda path: segments(path)[1].unlink(),
+    "the end gone": lambda path: segments(path)[2].unlink(),
+    "a stray file": lambda path: (path / "log" / "notes.txt").write_text(""),
+    "an emptied end": lambda path: segments(path)[2].write_bytes(b""),
+    "a lost line": lambda path: segments(path)[2].write_bytes(lines(segments(path)[2])[0]),
+    "a line too many": lambda path: segments(path)[0].write_bytes(b"\n" + segments(path)[0].read_bytes()),
+    "other lines": lambda path: segments(path)[2].write_bytes(b"".join(lines(segments(path)[2])[::-1])),
+    "a cut segment": lambda path: segments(path)[1].write_bytes(segments(path)[1].read_bytes()[:-1]),
+}
+
+
+@pytest.mark.parametrize("known", [False, True])
+@pytest.mark.parametrize("harm", HARM)
+def test_whatever_happens_to_the_log_is_noticed(
+    store: FileExecutionStore, path: Path, harm: str, known: bool
+) -> None:
+    """Whether the index was made before it or after, damage gives no list, unless no line shown is hurt."""
+    if known:
+        assert len(ids(store)) == 5
+    store.close()
+    HARM[harm](path)
+    with FileExecutionStore(path) as again:
+        assert not again.verify().ok
+        if known and harm == "a cut segment":
+            assert len(ids(again)) == 5
+            return
+        with pytest.raises(IntegrityBroken):
+            again.list()
+
+
+def test_a_log_that_is_no_directory_is_refused(store: FileExecutionStore, path: Path) -> None:
+    """What cannot be read at all is not empty."""
+    store.close()
+    for segment in segments(path):
+        segment.unlink()
+    (path / "log").rmdir()
+    (path / "log").write_text("")
+    with FileExecutionStore(path) as again, pytest.raises(StoreRefused, match="cannot be read"):
+        again.list()
+
+
+def test_a_line_that_is_being_written_is_not_there_yet(
+    store: FileExecutionStore, path: Path, made: ModuleType
+) -> None:
+    """Half a line at the end is neither damage nor an entry; when it is whole, it is one."""
+    store.append(made.execution(6), sync=False)
+    last = segments(path)[-1]
+    whole = last.read_bytes()
+    (path / "head.json").unlink()
+    last.write_bytes(whole[:-100])
+    with FileExecutionStore(path) as reader:
+        assert reader.get(made.id_of(6)).status == "interrupted"
+        last.write_bytes(whole)
+        assert reader.get(made.id_of(6)).status == "success"
+
+
+def test_a_body_of_no_known_format_is_refused(path: Path) -> None:
+    """A line that is as it was written but says nothing that can be understood is named."""
+    with FileExecutionStore(path) as store:
+        store.append([Draft.make("opened", "00000001-0000-7000-8000-000000000001", b'{"envelope":{}}')])
+        with pytest.raises(IntegrityBroken, match="recorded format"):
+            store.list()
+        assert store.verify().ok
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"status": "interrupted"}, {"status": None}, {"agent": 5}, {"error": {}}, {"error": "no"}],
+)
+def test_an_end_of_no_known_format_is_refused(path: Path, made: ModuleType, changes: dict[str, Any]) -> None:
+    """An end that does not say how it ended is named, with its seq."""
+    opened = made.execution(1)[:1]
+    with FileExecutionStore(path) as store:
+        store.append([*opened, made.closed(opened, **changes)])
+        with pytest.raises(IntegrityBroken, match="recorded format") as caught:
+            store.list()
+        assert "seq 1" in caught.value.where

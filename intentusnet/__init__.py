@@ -1,0 +1,89 @@
+"""IntentusNet: a deterministic router and flight recorder for systems of agents and tools.
+
+Start with `IntentusRuntime`; everything that is promised to stay is exported here. Names are imported when
+they are first used, so that the command line answers `--help` without the runtime.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from intentusnet.agents import AgentDefinition, Capability
+    from intentusnet.context import Context
+    from intentusnet.effects import effect
+    from intentusnet.envelope import Caller, IntentEnvelope, IntentRef, RoutingOptions, RoutingStrategy
+    from intentusnet.errors import AgentFailure, IntentusError
+    from intentusnet.ids import ManualClock, SeededIds
+    from intentusnet.record import ExecutionRecord
+    from intentusnet.replay.diff import Difference, diff_records
+    from intentusnet.replay.divergence import Divergence, DivergenceKind, ReplayReport, Verdict
+    from intentusnet.response import AgentResponse, AttemptSummary, ErrorCode, ErrorInfo
+    from intentusnet.runtime import IntentusRuntime
+    from intentusnet.stores.base import ExecutionStore, Page, Query, Row
+    from intentusnet.stores.file import FileExecutionStore
+    from intentusnet.stores.memory import MemoryExecutionStore
+
+__all__ = [
+    "AgentDefinition",
+    "AgentFailure",
+    "AgentResponse",
+    "AttemptSummary",
+    "Caller",
+    "Capability",
+    "Context",
+    "Difference",
+    "Divergence",
+    "DivergenceKind",
+    "ErrorCode",
+    "ErrorInfo",
+    "ExecutionRecord",
+    "ExecutionStore",
+    "FileExecutionStore",
+    "IntentEnvelope",
+    "IntentRef",
+    "IntentusError",
+    "IntentusRuntime",
+    "ManualClock",
+    "MemoryExecutionStore",
+    "Page",
+    "Query",
+    "ReplayReport",
+    "RoutingOptions",
+    "RoutingStrategy",
+    "Row",
+    "SeededIds",
+    "Verdict",
+    "diff_records",
+    "effect",
+]
+
+_HOMES: Final = {
+    "agents": ("AgentDefinition", "Capability"),
+    "context": ("Context",),
+    "effects": ("effect",),
+    "envelope": ("Caller", "IntentEnvelope", "IntentRef", "RoutingOptions", "RoutingStrategy"),
+    "errors": ("AgentFailure", "IntentusError"),
+    "ids": ("ManualClock", "SeededIds"),
+    "record": ("ExecutionRecord",),
+    "replay.diff": ("Difference", "diff_records"),
+    "replay.divergence": ("Divergence", "DivergenceKind", "ReplayReport", "Verdict"),
+    "response": ("AgentResponse", "AttemptSummary", "ErrorCode", "ErrorInfo"),
+    "runtime": ("IntentusRuntime",),
+    "stores.base": ("ExecutionStore", "Page", "Query", "Row"),
+    "stores.file": ("FileExecutionStore",),
+    "stores.memory": ("MemoryExecutionStore",),
+}
+_HOME: Final = {name: f"intentusnet.{home}" for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(_HOME[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME})

@@ -1,0 +1,108 @@
+"""Effects: what a function that meets the world says of itself, and how its result becomes an answer."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import typing
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final, ParamSpec, TypeVar, overload
+
+from intentusnet.agents import SideEffect
+from intentusnet.codecs import PLAIN, Codec, codec_for
+from intentusnet.errors import ConfigurationError, UnrecordableValue
+from intentusnet.transcript import Answer
+
+T = TypeVar("T")
+P = ParamSpec("P")
+
+_EFFECT_ATTRIBUTE: Final = "__intentus_effect__"
+
+
+@dataclass(frozen=True, slots=True)
+class EffectTraits:
+    """What an effect's function says of itself by `effect`."""
+
+    side_effect: SideEffect = "reversible"
+    idempotent: bool = False
+
+
+_DEFAULT_TRAITS: Final = EffectTraits()
+
+
+@overload
+def effect(function: Callable[P, T], /) -> Callable[P, T]: ...
+@overload
+def effect(
+    *, side_effect: SideEffect = "reversible", idempotent: bool = False
+) -> Callable[[Callable[P, T]], Callable[P, T]]: ...
+def effect(
+    function: Callable[P, T] | None = None,
+    /,
+    *,
+    side_effect: SideEffect = "reversible",
+    idempotent: bool = False,
+) -> Callable[P, T] | Callable[[Callable[P, T]], Callable[P, T]]:
+    """Says of a function that is called through `Context.effect` what it does to the world.
+
+    Args:
+        function: the function, where the decorator is used without arguments.
+        side_effect: "read_only", "reversible" or "irreversible".
+        idempotent: calling it twice with the same arguments does no more than calling it once.
+
+    Raises:
+        ConfigurationError: there is no such side effect.
+    """
+    if side_effect not in typing.get_args(SideEffect):
+        raise ConfigurationError(
+            "there is no such side effect",
+            expected=" or ".join(typing.get_args(SideEffect)),
+            got=repr(side_effect),
+        )
+
+    def mark(marked: Callable[P, T]) -> Callable[P, T]:
+        setattr(marked, _EFFECT_ATTRIBUTE, EffectTraits(side_effect, idempotent))
+        return marked
+
+    return mark if function is None else mark(function)
+
+
+def traits_of(function: Any) -> EffectTraits:
+    """What the function says of itself; a partial one says what its function says."""
+    while isinstance(function, functools.partial) and not hasattr(function, _EFFECT_ATTRIBUTE):
+        function = function.func
+    return typing.cast("EffectTraits", getattr(function, _EFFECT_ATTRIBUTE, _DEFAULT_TRAITS))
+
+
+def answer_of(name: str, codec: Codec, value: Any) -> Answer:
+    """What an effect's function returned, as an answer."""
+    try:
+        return Answer(ok=True, data=codec.encode(value))
+    except UnrecordableValue as fault:
+        raise UnrecordableValue(
+            f"what effect {name!r} returned cannot be recorded: {fault.message}",
+            where=fault.where,
+            expected=fault.expected,
+            got=fault.got,
+            hint=fault.hint or "return plain data, or annotate the function's return type",
+        ) from fault
+
+
+@functools.lru_cache(maxsize=4096)
+def _codec_of(function: Any) -> Codec:
+    try:
+        hints = typing.get_type_hints(function, include_extras=True)
+    except (TypeError, NameError, AttributeError):
+        return PLAIN
+    return codec_for(hints.get("return", Any))
+
+
+def result_codec(function: Any) -> Codec:
+    """The codec of what the function says that it returns."""
+    if isinstance(function, functools.partial):
+        return result_codec(function.func)
+    target = getattr(function, "__func__", function)
+    if not (inspect.isfunction(target) and "return" in target.__annotations__):
+        return PLAIN
+    return _codec_of(target)

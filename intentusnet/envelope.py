@@ -1,0 +1,209 @@
+"""`IntentEnvelope`: the immutable request, and everything that says how it may be routed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from enum import StrEnum
+from functools import lru_cache
+from typing import Annotated, Any, Literal, Self
+
+import uuid_utils
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+)
+
+from intentusnet import values
+from intentusnet.errors import InvalidEnvelope
+
+DEFAULT_INTENT_VERSION = "1.0"
+
+Name = Annotated[str, StringConstraints(min_length=1, max_length=512)]
+
+
+class RoutingStrategy(StrEnum):
+    """How the agents that may handle an intent are called."""
+
+    DIRECT = "direct"
+    FALLBACK = "fallback"
+    PARALLEL = "parallel"
+    BROADCAST = "broadcast"
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=False)
+
+
+class IntentRef(_Frozen):
+    """The name and the version of what is asked for."""
+
+    name: Name
+    version: Name = DEFAULT_INTENT_VERSION
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Reads ``name`` or ``name@version``."""
+        name, _, version = text.partition("@")
+        return cls(name=name, version=version or DEFAULT_INTENT_VERSION)
+
+
+class Caller(_Frozen):
+    """Who asks: as told by whoever embeds the router, which is no identity provider."""
+
+    name: Name = "anonymous"
+    roles: tuple[Name, ...] = ()
+    tenant: Name | None = None
+
+
+class RoutingOptions(_Frozen):
+    """How the intent is to be routed.
+
+    Args:
+        strategy: direct, fallback, parallel or broadcast.
+        target: only this agent may handle it.
+        fallback: only these agents may handle it, in this order.
+        prefer: the winner of a parallel execution: the best-ranked success ("rank"), or a race ("first").
+    """
+
+    strategy: RoutingStrategy = RoutingStrategy.DIRECT
+    target: Name | None = None
+    fallback: tuple[Name, ...] = ()
+    prefer: Literal["rank", "first"] = "rank"
+
+
+def _intent(value: object) -> object:
+    return IntentRef.parse(value) if isinstance(value, str) else value
+
+
+def _caller(value: object) -> object:
+    return Caller(name=value) if isinstance(value, str) else value
+
+
+def _utc(value: datetime | None) -> datetime | None:
+    if value is not None and value.tzinfo is None:
+        raise ValueError("a deadline needs a time zone, such as datetime.now(UTC) + timedelta(seconds=5)")
+    return value
+
+
+class IntentEnvelope(_Frozen):
+    """One request: what is wanted, with what, by whom, and how it may be routed.
+
+    Args:
+        id: names this request; made up if not given.
+        intent: an `IntentRef`, or its text: ``name`` or ``name@version``.
+        payload: any recordable value (see docs/record-format.md), most often a dict.
+        caller: a `Caller`, or a name.
+        tags: free labels, for policy and for finding it again.
+        priority: higher is more urgent; the router itself only records it.
+        deadline: no agent is called after this point in time.
+        routing: strategy, target, explicit fallback list.
+        traceparent: W3C trace context, carried along.
+        idempotency_key: the caller's own name for "the same request".
+    """
+
+    id: Name = Field(default_factory=lambda: str(uuid_utils.uuid7()))
+    intent: Annotated[IntentRef, BeforeValidator(_intent)]
+    payload: Any = None
+    caller: Annotated[Caller, BeforeValidator(_caller)] = Caller()
+    tags: tuple[Name, ...] = ()
+    priority: int = 0
+    deadline: Annotated[datetime | None, AfterValidator(_utc)] = None
+    routing: RoutingOptions = RoutingOptions()
+    traceparent: str | None = None
+    idempotency_key: Name | None = None
+
+    def tree(self, payload: Any) -> dict[str, Any]:
+        """The envelope as a raw tree, around a payload that is encoded already."""
+        caller, routing = self.caller, self.routing
+        return {
+            "caller": {"name": caller.name, "roles": list(caller.roles), "tenant": caller.tenant},
+            "deadline": None if self.deadline is None else self.deadline.astimezone(UTC).isoformat(),
+            "id": self.id,
+            "idempotency_key": self.idempotency_key,
+            "intent": {"name": self.intent.name, "version": self.intent.version},
+            "payload": payload,
+            "priority": self.priority,
+            "routing": {
+                "fallback": list(routing.fallback),
+                "prefer": routing.prefer,
+                "strategy": routing.strategy.value,
+                "target": routing.target,
+            },
+            "tags": list(self.tags),
+            "traceparent": self.traceparent,
+        }
+
+    @classmethod
+    def from_tree(cls, tree: Mapping[str, Any]) -> Self:
+        """The envelope that `tree` wrote."""
+        return cls.model_validate({**tree, "payload": values.untag(tree["payload"])})
+
+
+def routing_of(
+    strategy: RoutingStrategy | str,
+    target: str | None,
+    fallback: tuple[str, ...],
+    prefer: Literal["rank", "first"],
+) -> RoutingOptions:
+    """The options; equal ones are made once."""
+    try:
+        return _known_routing(strategy, target, fallback, prefer)
+    except TypeError:  # not hashable: it makes no sense, and who checks it says where
+        return _known_routing.__wrapped__(strategy, target, fallback, prefer)
+
+
+@lru_cache(maxsize=256)
+def _known_routing(
+    strategy: RoutingStrategy | str,
+    target: str | None,
+    fallback: tuple[str, ...],
+    prefer: Literal["rank", "first"],
+) -> RoutingOptions:
+    return RoutingOptions(
+        strategy=strategy,  # type: ignore[arg-type]  # pydantic takes the value of a StrEnum
+        target=target,
+        fallback=fallback,
+        prefer=prefer,
+    )
+
+
+def names_of(where: str, names: Iterable[str]) -> tuple[str, ...]:
+    """The names as a tuple; a single text is no list of its letters."""
+    if isinstance(names, str) or not isinstance(names, Iterable):
+        raise InvalidEnvelope(
+            "one name stands where several are meant", where=f"/{where}", expected="a list", got=repr(names)
+        )
+    return tuple(names)
+
+
+def caller_of(caller: object, roles: tuple[str, ...], tenant: str | None) -> Caller:
+    """The caller that the arguments name; roles and tenant belong to a name."""
+    if isinstance(caller, Caller):
+        if roles or tenant is not None:
+            raise InvalidEnvelope(
+                "a Caller brings its own roles and tenant",
+                where="/caller",
+                got=f"roles {roles!r} and tenant {tenant!r} beside it",
+                hint="hand over the caller's name, or put them into the Caller",
+            )
+        return caller
+    if caller is None:
+        return Caller(roles=roles, tenant=tenant)
+    return Caller(name=caller, roles=roles, tenant=tenant)  # type: ignore[arg-type]  # pydantic checks it
+
+
+def invalid_envelope(fault: ValidationError) -> InvalidEnvelope:
+    """What pydantic found, as an error of this package."""
+    first = fault.errors(include_url=False)[0]
+    others = fault.error_count() - 1
+    return InvalidEnvelope(
+        first["msg"].removeprefix("Value error, ") + (f" (and {others} more)" if others else ""),
+        where="/" + "/".join(str(part) for part in first["loc"]),
+        got=repr(first["input"])[:80],
+    )

@@ -1,0 +1,357 @@
+"""`ExecutionRecord`: the fold of one execution's entries, and the fingerprint of what it says.
+
+A record is read from the log's bytes alone. It holds *raw trees*: parsed JSON with the tags of ``values``
+left as they are, so that nothing is decoded that nobody asks for, and re-encoding gives the bytes back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol
+
+from intentusnet import values
+from intentusnet.envelope import IntentEnvelope
+from intentusnet.errors import IntegrityBroken, NotReplayable
+from intentusnet.response import AgentResponse, AttemptSummary, ErrorInfo
+from intentusnet.transcript import NO_ARGUMENTS, ROOT_SCOPE, TELLING_KINDS, Answer
+
+FINGERPRINT_DOMAIN: Final = b"intentusnet-fingerprint-v1\n"
+
+
+class LoggedEntry(Protocol):
+    """What a record needs of an entry of the log."""
+
+    @property
+    def seq(self) -> int: ...
+    @property
+    def ts(self) -> int: ...
+    @property
+    def kind(self) -> str: ...
+    @property
+    def execution(self) -> str: ...
+    @property
+    def body(self) -> bytes: ...
+    @property
+    def line(self) -> bytes: ...
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedQuestion:
+    """A question on record with its answer; ``answer`` is None where the execution ended before it came."""
+
+    scope: str
+    ordinal: int
+    kind: str
+    name: str
+    arguments: bytes
+    side_effect: str
+    idempotent: bool
+    unordered: bool
+    answer: Answer | None
+
+
+@dataclass(frozen=True, slots=True)
+class ParentLink:
+    """Which question of which execution this execution answers."""
+
+    execution: str
+    scope: str
+    question: int
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedOutcome:
+    """How an execution ended, in raw trees."""
+
+    status: str
+    agent: str | None
+    attempt: int | None
+    payload: Any
+    error: Any
+
+    def tree(self) -> dict[str, Any]:
+        """The outcome as one raw tree."""
+        return {
+            "agent": self.agent,
+            "attempt": self.attempt,
+            "error": self.error,
+            "payload": self.payload,
+            "status": self.status,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionRecord:
+    """One execution as its entries tell it.
+
+    Attributes:
+        execution_id: UUIDv7 as text.
+        status: "success", "error", or "interrupted" where no end is on record.
+        envelope_tree: the intent envelope, raw.
+        plan_tree: candidates, decisions and steps, raw.
+        environment: versions and digests of package, agents, policy and Python.
+        parent: the execution that asked for this one.
+        depth: how many executions it is nested in.
+        questions: everything asked, with the answers, in the order of the log.
+        outcome: how it ended.
+        fingerprint: as written by the recorder; `fingerprint_of` computes it anew.
+        opened_us, closed_us: microseconds since 1970-01-01 UTC.
+        entries: the entries themselves, with their bytes.
+    """
+
+    execution_id: str
+    status: str
+    envelope_tree: Mapping[str, Any]
+    plan_tree: Mapping[str, Any]
+    environment: Mapping[str, Any]
+    parent: ParentLink | None
+    depth: int
+    questions: tuple[RecordedQuestion, ...]
+    outcome: RecordedOutcome | None
+    fingerprint: str | None
+    opened_us: int
+    closed_us: int | None
+    entries: tuple[LoggedEntry, ...] = field(repr=False)
+
+    @property
+    def envelope(self) -> IntentEnvelope:
+        """The intent envelope that was routed."""
+        return IntentEnvelope.from_tree(self.envelope_tree)
+
+    @property
+    def intent(self) -> str:
+        """The intent's name."""
+        return str(self.envelope_tree["intent"]["name"])
+
+    @property
+    def strategy(self) -> str:
+        """The routing strategy's name."""
+        return str(self.plan_tree["strategy"])
+
+    @property
+    def duration_us(self) -> int | None:
+        """Microseconds from the first entry to the last, by the recorder's clock."""
+        return None if self.closed_us is None else self.closed_us - self.opened_us
+
+    @property
+    def response(self) -> AgentResponse:
+        """The response that the caller got.
+
+        Raises:
+            NotReplayable: the execution has no end on record.
+        """
+        if self.outcome is None:
+            raise NotReplayable(
+                "the execution was interrupted: no response is on record",
+                where=self.execution_id,
+                hint="`intentusnet show` prints what it had done until then",
+            )
+        return AgentResponse(
+            execution_id=self.execution_id,
+            status="success" if self.outcome.status == "success" else "error",
+            agent=self.outcome.agent,
+            payload=values.untag(self.outcome.payload),
+            error=None if self.outcome.error is None else ErrorInfo.from_tree(self.outcome.error),
+            attempts=self.attempts,
+            fingerprint=self.fingerprint,
+        )
+
+    @property
+    def attempts(self) -> tuple[AttemptSummary, ...]:
+        """Each agent that was called, in the order of the plan, and how it ended."""
+        calls = sorted((q for q in self.questions if q.kind == "agent"), key=lambda q: q.ordinal)
+        return tuple(
+            AttemptSummary.of(q.name, q.answer.ok, q.answer.data) for q in calls if q.answer is not None
+        )
+
+    @property
+    def children(self) -> tuple[str, ...]:
+        """Ids of the executions that this one asked for."""
+        return tuple(
+            q.answer.child for q in self.questions if q.answer is not None and q.answer.child is not None
+        )
+
+    def to_jsonl(self) -> bytes:
+        """The portable record: the execution's lines, byte for byte."""
+        return b"".join(entry.line + b"\n" for entry in self.entries)
+
+
+def fold(entries: Iterable[LoggedEntry]) -> ExecutionRecord:
+    """Folds the entries of one execution, in the order of the log, into a record.
+
+    Raises:
+        IntegrityBroken: the entries do not tell one execution from its beginning on.
+    """
+    entries = tuple(entries)
+    if not entries or entries[0].kind != "opened":
+        raise IntegrityBroken(
+            "the record does not begin with the execution's first entry",
+            where=f"seq {entries[0].seq}" if entries else "",
+            expected="an `opened` entry",
+            got=f"`{entries[0].kind}`" if entries else "no entry at all",
+        )
+    try:
+        return _fold(entries)
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as fault:
+        raise IntegrityBroken(
+            "an entry's body is not of the recorded format",
+            where=f"execution {entries[0].execution}",
+            got=f"{type(fault).__name__}: {fault}",
+            hint="check it with `intentusnet verify`",
+        ) from fault
+
+
+def _fold(entries: tuple[LoggedEntry, ...]) -> ExecutionRecord:
+    opened = values.parse(entries[0].body)
+    plan = opened["plan"]
+    asked: dict[tuple[str, int], dict[str, Any]] = {}
+    answers: dict[tuple[str, int], Answer] = {}
+    closed: dict[str, Any] | None = None
+    for attempt, name in enumerate(implied_steps(plan)):
+        asked[ROOT_SCOPE, attempt] = {"kind": "agent", "name": name}
+    for entry in entries[1:]:
+        body = values.parse(entry.body)
+        if entry.kind == "closed":
+            closed = body
+            continue
+        key = (body["scope"], body["question"])
+        if "kind" in body:
+            asked[key] = body
+        if entry.kind == "answered":
+            answers[key] = _answer(body)
+    outcome = None
+    if closed is not None:
+        outcome = RecordedOutcome(
+            status=closed["status"],
+            agent=closed["agent"],
+            attempt=closed["attempt"],
+            payload=closed["payload"],
+            error=closed["error"],
+        )
+        _answer_from_outcome(outcome, asked, answers)
+    parent = opened["parent"]
+    return ExecutionRecord(
+        execution_id=entries[0].execution,
+        status="interrupted" if outcome is None else outcome.status,
+        envelope_tree=opened["envelope"],
+        plan_tree=plan,
+        environment=opened["environment"],
+        parent=None if parent is None else ParentLink(**parent),
+        depth=opened["depth"],
+        questions=tuple(_question(key, body, answers.get(key)) for key, body in asked.items()),
+        outcome=outcome,
+        fingerprint=None if closed is None else closed["fingerprint"],
+        opened_us=entries[0].ts,
+        closed_us=None if closed is None else entries[-1].ts,
+        entries=entries,
+    )
+
+
+def implied_steps(plan: Mapping[str, Any]) -> Sequence[str]:
+    """The agents that the `opened` entry itself announces: their calls need no `asked` entry."""
+    steps: Sequence[str] = plan["steps"]
+    return steps if plan["strategy"] in ("parallel", "broadcast") else steps[:1]
+
+
+def _answer(body: Mapping[str, Any]) -> Answer:
+    ok = "error" not in body
+    return Answer(
+        ok=ok,
+        data=values.dumps(body["value"] if ok else body["error"]),
+        child=body.get("child"),
+        refused=body.get("refused", False),
+    )
+
+
+def _answer_from_outcome(
+    outcome: RecordedOutcome, asked: Mapping[tuple[str, int], Any], answers: dict[tuple[str, int], Answer]
+) -> None:
+    """The answer of the attempt that decided a direct or fallback execution stands in the outcome alone."""
+    if outcome.attempt is None:
+        return
+    key = (ROOT_SCOPE, outcome.attempt)
+    if key in asked and key not in answers:
+        ok = outcome.status == "success"
+        answers[key] = Answer(ok=ok, data=values.dumps(outcome.payload if ok else outcome.error))
+
+
+def _question(key: tuple[str, int], body: Mapping[str, Any], answer: Answer | None) -> RecordedQuestion:
+    return RecordedQuestion(
+        scope=key[0],
+        ordinal=key[1],
+        kind=body["kind"],
+        name=body["name"],
+        arguments=values.dumps(body["arguments"]) if "arguments" in body else NO_ARGUMENTS,
+        side_effect=body.get("side_effect", "read_only"),
+        idempotent=body.get("idempotent", False),
+        unordered=body.get("unordered", False),
+        answer=answer,
+    )
+
+
+def compared_envelope(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of an envelope that says what is asked for: ids, trace and points in time are left out."""
+    return {name: tree[name] for name in ("caller", "intent", "payload", "priority", "routing", "tags")}
+
+
+def compared_plan(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a plan that decides who is called: versions belong to the environment."""
+    return {
+        "candidates": [
+            {name: candidate[name] for name in ("agent", "allowed", "cause", "rule")}
+            for candidate in tree["candidates"]
+        ],
+        "steps": tree["steps"],
+        "strategy": tree["strategy"],
+    }
+
+
+def fingerprint_of(
+    envelope: Mapping[str, Any],
+    plan: Mapping[str, Any],
+    questions: Iterable[RecordedQuestion],
+    outcome: Mapping[str, Any],
+) -> str:
+    """SHA-256 of the stable content: what was asked for, decided, asked, answered, and how it ended.
+
+    Timestamps, ids and durations are no part of it, nor is the order in which concurrent scopes took turns,
+    so the same run has the same fingerprint on every machine.
+
+    Args:
+        envelope: the envelope's raw tree.
+        plan: the plan's raw tree.
+        questions: every question with its answer, in any order of scopes.
+        outcome: the raw tree of `RecordedOutcome`.
+    """
+    scopes: dict[str, tuple[list[tuple[int, Any]], list[bytes]]] = {}
+    for question in questions:
+        if question.kind in TELLING_KINDS:
+            continue
+        ordered, unordered = scopes.setdefault(question.scope, ([], []))
+        answer = question.answer
+        row = [
+            question.kind,
+            question.name,
+            values.Fragment(question.arguments),
+            None if answer is None else answer.ok,
+            None if answer is None else values.Fragment(answer.data),
+        ]
+        if question.unordered:
+            unordered.append(values.dumps(row))
+        else:
+            ordered.append((question.ordinal, row))
+    told = [
+        [
+            scope,
+            [row for _, row in sorted(ordered, key=_ordinal)],
+            [values.Fragment(row) for row in sorted(unordered)],
+        ]
+        for scope, (ordered, unordered) in sorted(scopes.items())
+    ]
+    content = [compared_envelope(envelope), compared_plan(plan), told, outcome]
+    return values.digest(FINGERPRINT_DOMAIN + values.dumps(content))
+
+
+def _ordinal(row: tuple[int, Any]) -> int:
+    return row[0]

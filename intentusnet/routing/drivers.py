@@ -1,0 +1,147 @@
+"""The sync driver: makes the attempts that the core asks for, inline or in threads."""
+
+from __future__ import annotations
+
+import contextvars
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from typing import Final, TypeVar
+
+from intentusnet import values
+from intentusnet.errors import ControlSignal
+from intentusnet.response import ErrorCode, ErrorInfo
+from intentusnet.routing.plan import Plan
+from intentusnet.routing.strategies import Attempts, Finished, Outcome, route
+from intentusnet.transcript import ROOT_SCOPE, Answer, Question, Session, ask
+
+T = TypeVar("T")
+
+#: These unwind whoever meets them.
+SIGNALS: Final = (ControlSignal, KeyboardInterrupt)
+
+#: Calls the agent of attempt k, and says how it ended.
+Invoke = Callable[[int], Answer]
+
+
+def drive(plan: Plan, session: Session, invoke: Invoke) -> Outcome:
+    """Runs the core of a plan to its end.
+
+    Args:
+        plan: who is called.
+        session: where answers come from.
+        invoke: calls the agent of an attempt; asked only if the session has no answer.
+    """
+    core = route(plan)
+    try:
+        command = next(core)
+        while True:
+            command = core.send(_perform(command, plan, session, invoke))
+    except StopIteration as stop:
+        outcome: Outcome = stop.value
+        return outcome
+
+
+def _perform(command: Attempts, plan: Plan, session: Session, invoke: Invoke) -> Finished:
+    def attempt(number: int) -> Answer:
+        definition = plan.steps[number].definition
+        question = Question(
+            ROOT_SCOPE,
+            number,
+            "agent",
+            definition.name,
+            side_effect=definition.side_effect,
+            idempotent=definition.idempotent,
+        )
+        return ask(session, question, lambda: invoke(number))
+
+    if command.race:
+        return _race(command.numbers, plan, session, attempt)
+    if len(command.numbers) == 1:
+        return Finished((attempt(command.numbers[0]),))
+    return Finished(concurrently([_bound(attempt, number) for number in command.numbers]))
+
+
+def _bound(attempt: Callable[[int], Answer], number: int) -> Callable[[], Answer]:
+    return lambda: attempt(number)
+
+
+def concurrently(calls: Sequence[Callable[[], T]]) -> list[T]:
+    """Runs the calls at once, each in a thread of its own with a copy of the caller's context.
+
+    Returns:
+        Their results, in the order of the calls.
+
+    Raises:
+        BaseException: of the calls that raised, the first in the order of the calls, when all have ended; a
+            signal before any other, because nobody may swallow it.
+    """
+    results: dict[int, T] = {}
+    faults: dict[int, BaseException] = {}
+
+    def run(number: int, call: Callable[[], T]) -> None:
+        try:
+            results[number] = call()
+        except BaseException as fault:  # noqa: BLE001 - handed to the caller's thread below
+            faults[number] = fault
+
+    threads = [_start(run, number, call) for number, call in enumerate(calls)]
+    for thread in threads:
+        thread.join()
+    if faults:
+        raise faults[min(faults, key=lambda number: (not isinstance(faults[number], SIGNALS), number))]
+    return [results[number] for number in range(len(calls))]
+
+
+def _start(run: Callable[[int, T], None], number: int, argument: T) -> threading.Thread:
+    context = contextvars.copy_context()
+    thread = threading.Thread(
+        target=context.run, args=(run, number, argument), name=f"intentusnet-branch-{number}", daemon=True
+    )
+    thread.start()
+    return thread
+
+
+def _race(numbers: Sequence[int], plan: Plan, session: Session, attempt: Callable[[int], Answer]) -> Finished:
+    """All at once until one succeeds; which one is a question like any other, so a replay is told.
+
+    The losers are not waited for: from then on, whatever they ask unwinds them.
+    """
+    ticket = session.begin(Question(ROOT_SCOPE, len(plan.steps), "race", plan.strategy.value))
+    if ticket.answer is not None:
+        winner = values.decode(ticket.answer.data)
+        return Finished(concurrently([_bound(attempt, number) for number in numbers]), winner)
+    ended: queue.SimpleQueue[tuple[int, Answer | BaseException]] = queue.SimpleQueue()
+
+    def run(number: int, _: None) -> None:
+        try:
+            ended.put((number, attempt(number)))
+        except BaseException as fault:  # noqa: BLE001 - handed to the caller's thread below
+            ended.put((number, fault))
+
+    for number in numbers:
+        _start(run, number, None)
+    answers: dict[int, Answer] = {}
+    winner = None
+    while winner is None and len(answers) < len(numbers):
+        number, result = ended.get()
+        if isinstance(result, BaseException):
+            raise result
+        answers[number] = result
+        if result.ok:
+            winner = number
+    for number in numbers:
+        if number not in answers:
+            answers[number] = _cancelled(plan, session, number)
+    session.end(ticket, Answer(ok=True, data=values.dumps(winner)))
+    return Finished([answers[number] for number in numbers], winner)
+
+
+def _cancelled(plan: Plan, session: Session, number: int) -> Answer:
+    definition = plan.steps[number].definition
+    harmless = definition.side_effect == "read_only"
+    error = ErrorInfo(
+        code=ErrorCode.CANCELLED if harmless else ErrorCode.IN_DOUBT,
+        message="another agent won the race while this one was running",
+    )
+    return session.cancel(number, definition.name, Answer(ok=False, data=error.encode(), refused=True))

@@ -1,0 +1,170 @@
+"""The plan: the ordered candidates with each one's policy decision, and who of them is called.
+
+A pure function of envelope, registry and policy; nothing else may decide who is called, so that a record's
+plan can be made again and compared.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from intentusnet.agents import Agent, Registry
+from intentusnet.envelope import IntentEnvelope, RoutingStrategy
+from intentusnet.policy.compile import CompiledPolicy
+from intentusnet.policy.decide import AgentFacts, Decision, EnvelopeFacts
+from intentusnet.response import ErrorCode, ErrorInfo
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """An agent that handles the intent, and what the policy says of calling it."""
+
+    agent: Agent
+    decision: Decision
+
+    def tree(self) -> dict[str, Any]:
+        """The candidate as it stands in the log."""
+        definition, decision = self.agent.definition, self.decision
+        return {
+            "agent": definition.name,
+            "allowed": decision.allowed,
+            "cause": decision.cause,
+            "idempotent": definition.idempotent,
+            "remote": definition.remote,
+            "rule": decision.rule,
+            "side_effect": definition.side_effect,
+            "version": definition.version,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Who may be called, and who is.
+
+    Attributes:
+        strategy: how the steps are called.
+        candidates: every agent that handles the intent, allowed or not, in order.
+        steps: the agents that are called, in order; attempt k calls step k.
+        race: whether the first success decides a parallel execution.
+        refusal: why nobody is called.
+    """
+
+    strategy: RoutingStrategy
+    candidates: tuple[Candidate, ...]
+    steps: tuple[Agent, ...]
+    race: bool = False
+    refusal: ErrorInfo | None = None
+
+    def tree(self) -> dict[str, Any]:
+        """The plan as it stands in the log."""
+        return {
+            "candidates": [candidate.tree() for candidate in self.candidates],
+            "steps": [agent.name for agent in self.steps],
+            "strategy": self.strategy.value,
+        }
+
+
+def facts_of(envelope: IntentEnvelope) -> EnvelopeFacts:
+    """What policy rules may know of an envelope."""
+    return EnvelopeFacts(
+        intent=envelope.intent.name,
+        version=envelope.intent.version,
+        payload=envelope.payload,
+        caller=envelope.caller.name,
+        roles=envelope.caller.roles,
+        tenant=envelope.caller.tenant,
+        tags=envelope.tags,
+    )
+
+
+def agent_facts(agent: Agent) -> AgentFacts:
+    """What policy rules may know of an agent."""
+    definition = agent.definition
+    return AgentFacts(name=definition.name, version=definition.version, side_effect=definition.side_effect)
+
+
+def make_plan(
+    envelope: IntentEnvelope, registry: Registry, policy: CompiledPolicy, *, depth: int = 0, max_depth: int
+) -> Plan:
+    """Decides who may handle the intent and who is called.
+
+    Args:
+        envelope: the request.
+        registry: the agents.
+        policy: the compiled policy.
+        depth: how many executions this one is nested in.
+        max_depth: how many it may be nested in.
+    """
+    options = envelope.routing
+    if depth > max_depth:
+        return Plan(options.strategy, (), (), refusal=_too_deep(depth, max_depth))
+    agents, missing = _eligible(envelope, registry)
+    if missing is not None:
+        return Plan(options.strategy, (), (), refusal=missing)
+    stage = policy.stage(facts_of(envelope))
+    candidates = tuple(Candidate(agent, stage.decide(agent_facts(agent))) for agent in agents)
+    allowed = tuple(candidate.agent for candidate in candidates if candidate.decision.allowed)
+    if not allowed:
+        return Plan(options.strategy, candidates, (), refusal=_denied(candidates))
+    if options.strategy is RoutingStrategy.DIRECT:
+        allowed = allowed[:1]
+    race = options.strategy is RoutingStrategy.PARALLEL and options.prefer == "first" and len(allowed) > 1
+    return Plan(options.strategy, candidates, allowed, race)
+
+
+def _eligible(envelope: IntentEnvelope, registry: Registry) -> tuple[tuple[Agent, ...], ErrorInfo | None]:
+    intent, options = envelope.intent, envelope.routing
+    found = registry.candidates(intent.name, intent.version)
+    listed = options.fallback if options.target is None else (options.target,)
+    if not listed:
+        return found, None if found else _nobody(envelope)
+    able = {agent.name: agent for agent in found}
+    for name in listed:
+        if name not in able:
+            return (), _unable(name, registry, envelope, tuple(able))
+    return tuple(able[name] for name in dict.fromkeys(listed)), None
+
+
+def _nobody(envelope: IntentEnvelope) -> ErrorInfo:
+    intent = envelope.intent
+    return ErrorInfo(
+        code=ErrorCode.CAPABILITY_NOT_FOUND,
+        message=f"no agent handles intent {intent.name!r} in version {intent.version}",
+        details={"intent": intent.name, "version": intent.version},
+    )
+
+
+def _unable(name: str, registry: Registry, envelope: IntentEnvelope, able: tuple[str, ...]) -> ErrorInfo:
+    known = registry.get(name) is not None
+    why = f"does not handle intent {envelope.intent.name!r}" if known else "is not registered"
+    return ErrorInfo(
+        code=ErrorCode.CAPABILITY_NOT_FOUND,
+        message=f"agent {name!r} {why}",
+        details={"agent": name, "able": list(able), "intent": envelope.intent.name},
+    )
+
+
+def _denied(candidates: tuple[Candidate, ...]) -> ErrorInfo:
+    decision = candidates[0].decision
+    by = "the policy's default" if decision.rule is None else f"rule {decision.rule!r}"
+    reason = "" if decision.reason.startswith("denied by ") else f": {decision.reason}"
+    return ErrorInfo(
+        code=ErrorCode.POLICY_DENIAL,
+        message=f"denied by {by} ({decision.cause}){reason}",
+        details={
+            "denied": [
+                {"agent": c.agent.name, "cause": c.decision.cause, "rule": c.decision.rule}
+                for c in candidates
+            ]
+        },
+    )
+
+
+def _too_deep(depth: int, max_depth: int) -> ErrorInfo:
+    return ErrorInfo(
+        code=ErrorCode.ROUTING_ERROR,
+        message=f"executions are nested more than {max_depth} deep:"
+        " an agent routes to itself, directly or by others",
+        details={"depth": depth, "max_depth": max_depth},
+    )

@@ -1,0 +1,118 @@
+"""The strategies, as generators: they yield which attempts to make and are sent the answers.
+
+No thread, no clock, no agent is met here; a driver makes the attempts. What a strategy returns depends on the
+answers alone, never on the order in which they came.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from intentusnet import values
+from intentusnet.envelope import RoutingStrategy
+from intentusnet.response import ErrorCode
+from intentusnet.routing.plan import Plan
+from intentusnet.transcript import Answer
+
+
+@dataclass(frozen=True, slots=True)
+class Attempts:
+    """Command: make these attempts, all at once if there are several; in a race, until one succeeds."""
+
+    numbers: Sequence[int]
+    race: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """Result: the answers in the order of the attempts, and who won if it was a race."""
+
+    answers: Sequence[Answer]
+    winner: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How an execution ends: ``data`` is the encoded payload if ``ok``, else the encoded error."""
+
+    ok: bool
+    data: bytes
+    agent: str | None = None
+    attempt: int | None = None
+
+
+Core = Generator[Attempts, Finished, Outcome]
+
+
+def route(plan: Plan) -> Core:
+    """The core of one execution."""
+    if plan.refusal is not None:
+        return _refused(plan)
+    return _STRATEGIES[plan.strategy](plan)
+
+
+def _refused(plan: Plan) -> Core:
+    assert plan.refusal is not None
+    yield from ()
+    return Outcome(ok=False, data=plan.refusal.encode())
+
+
+def _direct(plan: Plan) -> Core:
+    finished = yield Attempts((0,))
+    return _outcome(plan, 0, finished.answers[0])
+
+
+def _fallback(plan: Plan) -> Core:
+    attempt = 0
+    finished = yield Attempts((attempt,))
+    while not finished.answers[0].ok and not in_doubt(finished.answers[0]) and attempt + 1 < len(plan.steps):
+        attempt += 1
+        finished = yield Attempts((attempt,))
+    return _outcome(plan, attempt, finished.answers[0])
+
+
+def _parallel(plan: Plan) -> Core:
+    finished = yield Attempts(range(len(plan.steps)), plan.race)
+    winner = finished.winner
+    if winner is None:
+        ranked = (number for number, answer in enumerate(finished.answers) if answer.ok)
+        winner = next(ranked, 0)
+    return _outcome(plan, winner, finished.answers[winner])
+
+
+def _broadcast(plan: Plan) -> Core:
+    finished = yield Attempts(range(len(plan.steps)))
+    answers = finished.answers
+    if not any(answer.ok for answer in answers):
+        return Outcome(ok=False, data=answers[0].data)
+    told = [_told(agent.name, answer) for agent, answer in zip(plan.steps, answers, strict=True)]
+    return Outcome(ok=True, data=values.dumps(told))
+
+
+_STRATEGIES: Final[Mapping[RoutingStrategy, Callable[[Plan], Core]]] = {
+    RoutingStrategy.DIRECT: _direct,
+    RoutingStrategy.FALLBACK: _fallback,
+    RoutingStrategy.PARALLEL: _parallel,
+    RoutingStrategy.BROADCAST: _broadcast,
+}
+
+
+def _outcome(plan: Plan, attempt: int, answer: Answer) -> Outcome:
+    return Outcome(answer.ok, answer.data, plan.steps[attempt].name, attempt)
+
+
+def _told(agent: str, answer: Answer) -> dict[str, Any]:
+    data = values.Fragment(answer.data)
+    return {
+        "agent": agent,
+        "error": None if answer.ok else data,
+        "payload": data if answer.ok else None,
+        "status": "success" if answer.ok else "error",
+    }
+
+
+def in_doubt(answer: Answer) -> bool:
+    """Whether it is unknown if the call did something: then nothing may follow it."""
+    return not answer.ok and values.parse(answer.data)["code"] == ErrorCode.IN_DOUBT

@@ -1,0 +1,395 @@
+"""`IntentusRuntime`: wires registry, policy, store, router and replay together."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from importlib import metadata
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Literal, Self, TypeVar
+
+from pydantic import ValidationError
+
+from intentusnet import values
+from intentusnet.agents import Agent, Capability, Registry, SideEffect, define_agent
+from intentusnet.context import World, call_agent, plain
+from intentusnet.envelope import (
+    Caller,
+    IntentEnvelope,
+    IntentRef,
+    RoutingStrategy,
+    caller_of,
+    invalid_envelope,
+    names_of,
+    routing_of,
+)
+from intentusnet.errors import ConfigurationError, InvalidEnvelope, InvalidInput
+from intentusnet.ids import SYSTEM_CLOCK, SYSTEM_IDS, Clock, Ids
+from intentusnet.policy import (
+    NO_POLICY,
+    CompiledPolicy,
+    PolicySource,
+    compile_policy,
+    load_policy,
+    parse_policy,
+)
+from intentusnet.record import ExecutionRecord
+from intentusnet.replay.divergence import ReplayReport
+from intentusnet.replay.live import LiveSession, Opening, UnrecordedSession, WriteAhead
+from intentusnet.replay.replayer import replay_record
+from intentusnet.response import AgentResponse
+from intentusnet.routing.plan import Plan
+from intentusnet.routing.router import IntentRouter, Recorder, Request
+from intentusnet.stores.base import ExecutionStore
+from intentusnet.stores.file import FileExecutionStore
+from intentusnet.transcript import Answer, Session
+
+#: An execution may be nested in that many others unless the runtime is told another number.
+DEFAULT_MAX_DEPTH: Final = 16
+
+Durability = Literal["disk", "os"]
+Handler = TypeVar("Handler")
+
+
+class IntentusRuntime:
+    """Agents, a policy and a store, and the router between them.
+
+    Args:
+        store: None (nothing is recorded), a directory, or a store.
+        policy: None (everything is allowed), a TOML or JSON file, its parsed content, or a compiled policy.
+        clock, ids: time and chance; the machine's own unless given.
+        environ: what `Context.env` reads; the process's own unless given.
+        write_ahead: "calls" writes down each call before it is made; "effects" writes executions of read-only
+            agents when they close, so that a crash in the middle leaves no trace of them.
+        max_depth: how many executions one may be nested in.
+
+    Raises:
+        InvalidPolicy: the policy is malformed.
+        ConfigurationError: another argument makes no sense.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: ExecutionStore | str | os.PathLike[str] | None = None,
+        policy: CompiledPolicy | PolicySource | Mapping[str, Any] | str | os.PathLike[str] | None = None,
+        clock: Clock = SYSTEM_CLOCK,
+        ids: Ids = SYSTEM_IDS,
+        environ: Mapping[str, str] | None = None,
+        write_ahead: WriteAhead = "calls",
+        max_depth: int = DEFAULT_MAX_DEPTH,
+    ) -> None:
+        if write_ahead not in ("calls", "effects"):
+            raise ConfigurationError(
+                "write_ahead makes no sense", expected="'calls' or 'effects'", got=repr(write_ahead)
+            )
+        if max_depth < 0:
+            raise ConfigurationError("max_depth makes no sense", expected="0 or more", got=repr(max_depth))
+        self.registry = Registry()
+        self.clock = clock
+        self.ids = ids
+        self.store = (
+            FileExecutionStore(Path(store), clock=clock) if isinstance(store, str | os.PathLike) else store
+        )
+        self._environ = os.environ if environ is None else environ
+        self._write_ahead: WriteAhead = write_ahead
+        self._max_depth = max_depth
+        self._environments: dict[tuple[Agent, ...], bytes] = {}
+        self._world = World(clock, ids, self._environ, self._route_child)
+        self._router = self._make_router(_compiled(policy))
+
+    @property
+    def router(self) -> IntentRouter:
+        """The router, for callers that have an envelope."""
+        return self._router
+
+    @property
+    def policy(self) -> CompiledPolicy:
+        """The policy in force."""
+        return self._router.policy
+
+    def configure(
+        self,
+        *,
+        store: ExecutionStore | str | os.PathLike[str] | None = None,
+        policy: CompiledPolicy | PolicySource | Mapping[str, Any] | str | os.PathLike[str] | None = None,
+    ) -> Self:
+        """A runtime with the same agents, and with another store or policy where one is given."""
+        other = type(self)(
+            store=self.store if store is None else store,
+            policy=self.policy if policy is None else policy,
+            clock=self.clock,
+            ids=self.ids,
+            environ=self._environ,
+            write_ahead=self._write_ahead,
+            max_depth=self._max_depth,
+        )
+        for agent in self.registry.agents():
+            other.registry.add(agent)
+        return other
+
+    def agent(
+        self,
+        name: str,
+        *,
+        handles: str | Capability | Iterable[str | Capability],
+        version: str = "1.0",
+        rank: int = 0,
+        remote: bool = False,
+        side_effect: SideEffect = "reversible",
+        idempotent: bool = False,
+        description: str | None = None,
+    ) -> Callable[[Handler], Handler]:
+        """Registers the decorated function, or class with a ``handle`` method, as an agent.
+
+        The function takes the payload, a context (a parameter called ``ctx`` or annotated with `Context`), or
+        both. Its type hints say what the payload must be and what the answer is.
+
+        Args:
+            name: unique in this runtime.
+            handles: intent patterns such as ``ticket.*``, each with ``@versions`` if need be:
+                ``ticket.*@>=2``.
+            version: the agent's own version.
+            rank: candidates of lower rank are called first.
+            remote: it runs elsewhere; called after all local ones, and never run again by a replay.
+            side_effect: what the body does to the world outside of recorded effects: "read_only",
+                "reversible" or "irreversible".
+            idempotent: running the body twice does no more than running it once.
+            description: one line for people; the docstring's first line unless given.
+
+        Raises:
+            DuplicateAgent: there is an agent of that name.
+            InvalidAgent: anything about it makes no sense.
+        """
+        scope = dict(sys._getframe(1).f_locals)
+
+        def registered(handler: Handler) -> Handler:
+            self.registry.add(
+                define_agent(
+                    name,
+                    handler,
+                    handles=handles,
+                    version=version,
+                    rank=rank,
+                    remote=remote,
+                    side_effect=side_effect,
+                    idempotent=idempotent,
+                    description=description,
+                    scope=scope,
+                )
+            )
+            return handler
+
+        return registered
+
+    def route(
+        self,
+        intent: str | IntentRef,
+        payload: Any = None,
+        *,
+        strategy: RoutingStrategy | str = RoutingStrategy.DIRECT,
+        target: str | None = None,
+        fallback: Iterable[str] = (),
+        prefer: Literal["rank", "first"] = "rank",
+        caller: Caller | str | None = None,
+        roles: Iterable[str] = (),
+        tenant: str | None = None,
+        tags: Iterable[str] = (),
+        priority: int = 0,
+        timeout: float | None = None,
+        idempotency_key: str | None = None,
+        traceparent: str | None = None,
+        durability: Durability | None = None,
+    ) -> AgentResponse:
+        """Routes an intent, records the execution, and returns how it ended.
+
+        Failures of agents, denials and missing agents are responses, not exceptions.
+
+        Args:
+            intent: name, or ``name@version``.
+            payload: any recordable value; a pydantic model or dataclass stands for its fields.
+            strategy, target, fallback, prefer: see `RoutingOptions`.
+            caller: a `Caller`, or a name, to which `roles` and `tenant` belong.
+            tags, priority, idempotency_key, traceparent: see `IntentEnvelope`.
+            timeout: seconds from now until the envelope's deadline, after which no agent is called.
+            durability: "disk" or "os" for this execution, whatever the store's own is.
+
+        Raises:
+            InvalidEnvelope: an argument makes no sense; nothing was called.
+            UnrecordableValue: the payload cannot be recorded; nothing was called.
+            StoreWriteFailed: the record cannot be written.
+            IntegrityBroken: the log is damaged; nothing was called.
+        """
+        envelope = self.envelope(
+            intent,
+            payload,
+            strategy=strategy,
+            target=target,
+            fallback=fallback,
+            prefer=prefer,
+            caller=caller,
+            roles=roles,
+            tenant=tenant,
+            tags=tags,
+            priority=priority,
+            timeout=timeout,
+            idempotency_key=idempotency_key,
+            traceparent=traceparent,
+        )
+        if durability not in (None, "disk", "os"):
+            raise InvalidInput("there is no such durability", expected="'disk' or 'os'", got=repr(durability))
+        return self._router.route_request(
+            Request(envelope, values.encode(envelope.payload), durability=durability)
+        )
+
+    def envelope(
+        self,
+        intent: str | IntentRef,
+        payload: Any = None,
+        *,
+        strategy: RoutingStrategy | str = RoutingStrategy.DIRECT,
+        target: str | None = None,
+        fallback: Iterable[str] = (),
+        prefer: Literal["rank", "first"] = "rank",
+        caller: Caller | str | None = None,
+        roles: Iterable[str] = (),
+        tenant: str | None = None,
+        tags: Iterable[str] = (),
+        priority: int = 0,
+        timeout: float | None = None,
+        idempotency_key: str | None = None,
+        traceparent: str | None = None,
+    ) -> IntentEnvelope:
+        """The envelope that `route` would route; same arguments.
+
+        Raises:
+            InvalidEnvelope: an argument makes no sense.
+        """
+        try:
+            return IntentEnvelope(
+                id=self.ids.execution_id(),
+                intent=intent,  # type: ignore[arg-type]  # the field's validator takes text
+                payload=plain(payload),
+                caller=caller_of(caller, names_of("roles", roles), tenant),
+                tags=names_of("tags", tags),
+                priority=priority,
+                deadline=None if timeout is None else self._deadline(timeout),
+                routing=routing_of(strategy, target, names_of("fallback", fallback), prefer),
+                traceparent=traceparent,
+                idempotency_key=idempotency_key,
+            )
+        except ValidationError as fault:
+            raise invalid_envelope(fault) from fault
+
+    def plan(self, envelope: IntentEnvelope) -> Plan:
+        """Who would be called for an envelope, and why; calls and records nothing."""
+        return self._router.plan(envelope)
+
+    def replay(self, record: ExecutionRecord | str) -> ReplayReport:
+        """Runs a record again from its own answers, with the agents and policy of now, and compares.
+
+        Args:
+            record: a record, or a reference into the store: an id, a unique prefix or suffix, ``@last``.
+
+        Raises:
+            RecordNotFound: the store has no such execution.
+            IntegrityBroken: the record's bytes are not what was written.
+        """
+        if isinstance(record, str):
+            if self.store is None:
+                raise ConfigurationError(
+                    "the runtime has no store to find a record in",
+                    got=repr(record),
+                    hint="make it with IntentusRuntime(store=…), or hand over the ExecutionRecord itself",
+                )
+            record = self.store.get(self.store.resolve(record))
+        return replay_record(record, self._router, self._world)
+
+    def close(self) -> None:
+        """Closes the store."""
+        if self.store is not None:
+            self.store.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _make_router(self, policy: CompiledPolicy) -> IntentRouter:
+        return IntentRouter(
+            self.registry,
+            policy,
+            open_session=self._open_session,
+            call_agent=self._call_agent,
+            max_depth=self._max_depth,
+        )
+
+    def _call_agent(self, agent: Agent, attempt: int, request: Request, session: Session) -> Answer:
+        return call_agent(agent, attempt, request, session, self._world)
+
+    def _route_child(self, request: Request) -> AgentResponse:
+        return self._router.route_request(request)
+
+    def _open_session(self, request: Request, plan: Plan) -> Recorder:
+        execution_id = self.ids.execution_id()
+        if self.store is None:
+            return UnrecordedSession(execution_id, request, self.clock)
+        opening = Opening(self._environment(plan), self._write_ahead)
+        return LiveSession(execution_id, request, plan, store=self.store, clock=self.clock, opening=opening)
+
+    def _environment(self, plan: Plan) -> bytes:
+        agents = tuple(candidate.agent for candidate in plan.candidates)
+        encoded = self._environments.get(agents)
+        if encoded is None:
+            encoded = values.dumps(
+                {
+                    "agents": {agent.name: agent.digest for agent in agents},
+                    "intentusnet": package_version(),
+                    "policy": self.policy.digest,
+                    "python": platform.python_version(),
+                }
+            )
+            if len(self._environments) >= _REMEMBERED:
+                self._environments.clear()
+            self._environments[agents] = encoded
+        return encoded
+
+    def _deadline(self, timeout: object) -> datetime:
+        if not isinstance(timeout, int | float) or not 0 < timeout < _LONGEST_TIMEOUT:
+            raise InvalidEnvelope(
+                "the timeout makes no sense", where="timeout", expected="seconds > 0", got=repr(timeout)
+            )
+        return datetime.fromtimestamp(self.clock.time_us() / 1_000_000, UTC) + timedelta(seconds=timeout)
+
+
+#: Environments are remembered for that many lists of candidates.
+_REMEMBERED: Final = 1024
+_LONGEST_TIMEOUT: Final = 366 * 24 * 3600.0
+
+
+@lru_cache(maxsize=1)
+def package_version() -> str:
+    """The installed version of this package."""
+    return metadata.version("intentusnet")
+
+
+def _compiled(
+    policy: CompiledPolicy | PolicySource | Mapping[str, Any] | str | os.PathLike[str] | None,
+) -> CompiledPolicy:
+    if policy is None:
+        return NO_POLICY
+    if isinstance(policy, CompiledPolicy):
+        return policy
+    if isinstance(policy, str | os.PathLike):
+        policy = load_policy(Path(policy))
+    elif isinstance(policy, Mapping):
+        policy = parse_policy(dict(policy), "policy")
+    return compile_policy(policy)

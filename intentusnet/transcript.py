@@ -1,0 +1,130 @@
+"""Question, answer, scope: the words in which an execution talks to the world.
+
+An execution is a pure function of its envelope, its plan and the answers it was given, so everything that it
+wants from outside is a `Question`, put to a `Session`. Sessions differ only in where the answer comes from:
+from the world (and then into the log), or from a record.
+
+A *scope* is the path of a question inside its execution: ``""`` for the execution itself, ``attempt:1`` for
+its second agent, ``attempt:1/gather:0.2`` for the third branch of that agent's first gather. Scopes are given
+out before their threads start, so they never depend on timing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Literal, Protocol
+
+ROOT_SCOPE: Final = ""
+NO_ARGUMENTS: Final = b'{"args":[],"kwargs":{}}'
+
+QuestionKind = Literal["agent", "race", "effect", "route", "clock", "random", "uuid", "env", "sleep", "log"]
+#: Kinds that may act on the world: what is asked is in the log before it is done.
+ACTING_KINDS: Final = frozenset({"agent", "effect", "route"})
+#: Kinds that tell something and ask nothing: recorded, never compared, not part of the fingerprint.
+TELLING_KINDS: Final = frozenset({"log"})
+
+
+def attempt_scope(attempt: int) -> str:
+    """The scope in which the agent of that attempt asks its questions."""
+    return f"attempt:{attempt}"
+
+
+def branch_scope(parent: str, gather: int, branch: int) -> str:
+    """The scope of one branch of a scope's n-th gather."""
+    return f"{parent}/gather:{gather}.{branch}"
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One thing asked of the world.
+
+    Args:
+        scope: where it was asked.
+        ordinal: its place among the questions of its scope, from 0.
+        kind: what sort of thing is asked.
+        name: which one: the effect's, agent's, intent's or variable's name.
+        arguments: the arguments as bytes of ``values``.
+        side_effect: what asking may do to the world.
+        idempotent: whether asking twice does no more than asking once.
+        unordered: it came from a thread that the agent started itself, so its place tells nothing.
+    """
+
+    scope: str
+    ordinal: int
+    kind: str
+    name: str
+    arguments: bytes = NO_ARGUMENTS
+    side_effect: str = "read_only"
+    idempotent: bool = False
+    unordered: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back, a value or an error, as bytes of ``values``.
+
+    Args:
+        ok: whether ``data`` is a value; otherwise it is an error.
+        data: the encoded value, or the encoded error object.
+        child: the execution that answered, for a child intent. It is a name, not content.
+        refused: the call was never made: the answer is the router's own.
+    """
+
+    ok: bool
+    data: bytes
+    child: str | None = None
+    refused: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """A question that a session has taken note of; without an answer, the asker has to ask the world."""
+
+    question: Question
+    answer: Answer | None = None
+
+
+class Session(Protocol):
+    """Where answers come from. Nothing else decides whether the world is touched."""
+
+    @property
+    def execution_id(self) -> str:
+        """The id of the execution whose questions these are."""
+        ...
+
+    def begin(self, question: Question) -> Ticket:
+        """Takes note of a question, before anything is done about it.
+
+        Returns:
+            A ticket with the answer, or one without: then the caller asks the world and hands the result to
+                `end`.
+
+        Raises:
+            ControlSignal: the asker must not go on.
+        """
+        ...
+
+    def end(self, ticket: Ticket, answer: Answer) -> Answer:
+        """Takes note of what the world answered, and returns the answer that counts."""
+        ...
+
+    def cancel(self, attempt: int, name: str, answer: Answer) -> Answer:
+        """Ends an attempt that is still running: `answer` stands for it, and what it asks now unwinds it.
+
+        Returns:
+            The answer that counts: the attempt's own, if it came first.
+        """
+        ...
+
+    def fail(self, failure: Exception) -> None:
+        """Ends the execution without an outcome: whoever asks or answers from now on gets `failure`."""
+        ...
+
+
+def ask(session: Session, question: Question, world: Callable[[], Answer]) -> Answer:
+    """Puts a question to a session, and to the world if the session has no answer."""
+    ticket = session.begin(question)
+    if ticket.answer is not None:
+        return ticket.answer
+    return session.end(ticket, world())

@@ -1,0 +1,1 @@
+"""Examples: runnable from the root of the repository, tested like everything else."""

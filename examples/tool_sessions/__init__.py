@@ -1,0 +1,1 @@
+"""Two hundred sessions of stateful tools, routed, recorded and replayed."""

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from intentusnet.stores.base import ExecutionStore, Page, Query, Row
     from intentusnet.stores.file import FileExecutionStore
     from intentusnet.stores.memory import MemoryExecutionStore
+from intentusnet.stores.portable import load_record
 
 __all__ = [
     "AgentDefinition",
@@ -57,6 +58,7 @@ __all__ = [
     "Verdict",
     "diff_records",
     "effect",
+    "load_record",
 ]
 
 _HOMES: Final = {

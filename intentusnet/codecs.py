@@ -30,7 +30,7 @@ from pydantic_core import to_jsonable_python
 
 from intentusnet import values
 from intentusnet.errors import InvalidAgent, InvalidInput, UnrecordableValue
-from intentusnet.refusals import RECORDED, describe, pointer
+from intentusnet.refusals import RECORDED, describe, pointer, without_addresses
 from intentusnet.sameness import conversion, difference
 from intentusnet.typeddicts import accepted
 
@@ -194,7 +194,8 @@ class _Declared(Codec):
             raise
         except Exception as error:  # the type's own validators may raise anything
             raise InvalidInput(
-                f"the declared type {self.name} failed in its validation: {type(error).__name__}: {error}",
+                f"the declared type {self.name} failed in its validation: "
+                f"{type(error).__name__}: {without_addresses(str(error))}",
                 got=describe(value),
             ) from error
 
@@ -208,7 +209,7 @@ class _Declared(Codec):
             )
         except Exception as error:
             raise UnrecordableValue(
-                f"the value is not of the declared type: {' '.join(str(error).split())}",
+                f"the value is not of the declared type: {without_addresses(' '.join(str(error).split()))}",
                 expected=self.name,
                 got=describe(value),
                 hint=_HINT,

@@ -45,10 +45,15 @@ def describe(value: object) -> str:
         if isinstance(value, set | frozenset) or (isinstance(value, _SIZED) and len(value) > 50):
             text = f"of length {len(value)}"
         else:
-            text = re.sub(r" at 0x[0-9a-fA-F]+", "", repr(value))
+            text = without_addresses(repr(value))
     except Exception:  # noqa: BLE001 - somebody else's __repr__, on the way to an error that matters more
         text = "whose repr fails"
     return _cut(_printable(" ".join(f"{_cut(name, 50)} {text}".split())), 80)
+
+
+def without_addresses(text: str) -> str:
+    """The text without the memory addresses of default reprs, which differ from run to run."""
+    return re.sub(r" at 0x[0-9a-fA-F]+", "", text)
 
 
 def type_name(kind: type) -> str:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from intentusnet.stores.base import ExecutionStore, Page, Query, Row
     from intentusnet.stores.file import FileExecutionStore
     from intentusnet.stores.memory import MemoryExecutionStore
-from intentusnet.stores.portable import load_record
+    from intentusnet.stores.portable import load_record
 
 __all__ = [
     "AgentDefinition",
@@ -76,6 +76,7 @@ _HOMES: Final = {
     "stores.base": ("ExecutionStore", "Page", "Query", "Row"),
     "stores.file": ("FileExecutionStore",),
     "stores.memory": ("MemoryExecutionStore",),
+    "stores.portable": ("load_record",),
 }
 _HOME: Final = {name: f"intentusnet.{home}" for home, names in _HOMES.items() for name in names}
 

@@ -35,7 +35,7 @@ from intentusnet.envelope import (
     names_of,
     routing_of,
 )
-from intentusnet.errors import ControlSignal, IntegrityBroken, InvalidInput, StoreWriteFailed
+from intentusnet.errors import ControlSignal, InvalidInput
 from intentusnet.ids import Clock, Ids
 from intentusnet.record import ParentLink, compared_envelope
 from intentusnet.refusals import describe
@@ -260,7 +260,8 @@ class Context:
                 response = self._world.route(
                     Request(named, data, parent, self._request.depth + 1, self._request.durability)
                 )
-            except (StoreWriteFailed, IntegrityBroken) as failure:
+            except Exception as failure:
+                # Agents' exceptions never come here, so it is the store's: not for this agent to swallow.
                 self._session.fail(failure)
                 raise
             return Answer(ok=True, data=values.dumps(response.tree()), child=response.execution_id)

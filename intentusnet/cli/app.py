@@ -37,6 +37,8 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 import click
 
+# Commands take it from here, with the rest of what they are made of.
+from intentusnet.cli.suggest import did_you_mean as did_you_mean  # noqa: PLC0414 - so that it is re-exported
 from intentusnet.errors import ConfigurationError, IntentusError
 
 if TYPE_CHECKING:
@@ -138,15 +140,6 @@ class Words(click.Choice[str]):
     def get_invalid_choice_message(self, value: Any, ctx: click.Context | None) -> str:
         message = f"{value!r} is not one of {', '.join(self.choices)}."
         return message + did_you_mean(str(value), self.choices)
-
-
-def did_you_mean(word: str, known: Sequence[str]) -> str:
-    """`` Did you mean 'x'?``, with the blank in front, or nothing."""
-    from difflib import get_close_matches
-
-    lowered = {name.lower(): name for name in known}
-    close = get_close_matches(word.lower(), list(lowered), n=1)
-    return f" Did you mean {lowered[close[0]]!r}?" if close else ""
 
 
 def _keep(ctx: click.Context, param: click.Parameter, value: Any) -> None:

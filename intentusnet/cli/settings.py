@@ -18,7 +18,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
-from intentusnet.cli.app import did_you_mean
+from intentusnet.cli.suggest import did_you_mean
 from intentusnet.errors import AppNotLoaded, ConfigurationError, IntentusError, InvalidPolicy
 
 if TYPE_CHECKING:

@@ -115,15 +115,29 @@ class _Marks:
     """
 
     _EXPONENT: Final = 27
+    #: Up to so many members, a plain set is smaller, and exact.
+    _FEW: Final = 4096
 
     def __init__(self) -> None:
+        self._few: set[bytes] | None = set()
         self._bits = bytearray()
 
     def add(self, member: bytes) -> bool:
         """Puts a member in; whether it seems to have been in already."""
+        few = self._few
+        if few is None:
+            return self._mark(member)
+        if member in few:
+            return True
+        few.add(member)
+        if len(few) > self._FEW:
+            self._few, self._bits = None, bytearray(1 << (self._EXPONENT - 3))
+            for known in few:
+                self._mark(known)
+        return False
+
+    def _mark(self, member: bytes) -> bool:
         bits = self._bits
-        if not bits:
-            bits = self._bits = bytearray(1 << (self._EXPONENT - 3))
         mask = (1 << self._EXPONENT) - 1
         mixed = hash(member)
         step = mixed >> self._EXPONENT | 1

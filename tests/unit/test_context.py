@@ -192,7 +192,7 @@ def a_model() -> Model:
 
 
 def a_point(x: int = 1) -> Point:
-    return Point(x, 2)
+    return Point(x, 2.0)
 
 
 def a_colour() -> Colour:
@@ -401,10 +401,14 @@ def test_a_child_that_makes_no_sense_is_refused_before_it_is_asked(arguments: di
 def test_nesting_has_an_end() -> None:
     """An agent that routes to itself is stopped at the runtime's depth, and told so."""
     runtime = IntentusRuntime(store=MemoryExecutionStore(), max_depth=3)
-    runtime.agent("a", handles="x")(lambda ctx: [ctx.route("x").payload, str(ctx.route("x").error)][:1])
-    runtime.agent("b", handles="y")(lambda ctx: (r := ctx.route("y")).payload if r.ok else r.error.message)
-    assert runtime.route("x").payload == [[[[None]]]]
-    assert "nested more than 3 deep" in runtime.route("y").payload
+
+    @runtime.agent("a", handles="x")
+    def a(ctx: Context) -> Any:
+        response = ctx.route("x")
+        return [response.payload if response.ok else response.error.message]
+
+    ((((message,),),),) = runtime.route("x").payload
+    assert "nested more than 3 deep" in message
     with pytest.raises(ConfigurationError):
         IntentusRuntime(max_depth=-1)
 
@@ -638,7 +642,7 @@ def told_of(fault: BaseException) -> list[Any]:
     if isinstance(fault, BaseExceptionGroup):
         shown.pop("args")
         shown["exceptions"] = [told_of(inner) for inner in fault.exceptions]
-    elif any(type(arg) is object for arg in fault.args):
+    elif "object" in str(fault):  # its argument is no data: the message, without the address, stands for it
         shown.pop("args")
         told.pop()
     return [*told, [base.__name__ for base in type(fault).__mro__ if base in (*BASES, Coded, Base)], shown]

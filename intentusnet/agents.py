@@ -266,8 +266,10 @@ def _hints(name: str, function: Callable[..., Any], scope: Mapping[str, Any]) ->
             got=str(fault),
             hint="define it before the agent is registered, or import it in the agent's module",
         ) from fault
-    except TypeError:
-        return {}
+    except Exception as fault:  # a hint may be any expression
+        if not hasattr(target, "__annotations__"):
+            return {}
+        raise InvalidAgent(f"a type hint of agent {name!r} cannot be read", got=str(fault)) from fault
 
 
 def _is_context(parameter: inspect.Parameter, hints: Mapping[str, Any]) -> bool:

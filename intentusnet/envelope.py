@@ -77,8 +77,14 @@ class RoutingOptions(_Frozen):
     prefer: Literal["rank", "first"] = "rank"
 
 
+# Names are few and come again; the reference is frozen, so one serves all.
+@lru_cache(maxsize=1024)
+def _parsed(text: str) -> IntentRef:
+    return IntentRef.parse(text)
+
+
 def _intent(value: object) -> object:
-    return IntentRef.parse(value) if isinstance(value, str) else value
+    return _parsed(value) if type(value) is str else value
 
 
 def _caller(value: object) -> object:

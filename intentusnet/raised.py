@@ -1,9 +1,9 @@
 """Exceptions of effects as values: captured when the world raises, raised again when a record answers.
 
 What an agent can tell apart by ``except SomeError as e: ... str(e) ... e.args ... e.code`` must be the same
-in both cases, as far as arguments and attributes can be recorded. Nothing that a record names is imported, and
-no constructor runs but those of Python's own exceptions: the class is looked up among the modules that are
-loaded already, and must be an exception.
+in both cases, as far as arguments and attributes can be recorded. Nothing that a record names is imported,
+and no constructor runs but those of Python's own exceptions: the class is looked up among the modules that
+are loaded already, and must be an exception.
 """
 
 from __future__ import annotations

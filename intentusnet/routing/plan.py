@@ -7,13 +7,16 @@ plan can be made again and compared.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from intentusnet.agents import Agent, Registry
 from intentusnet.envelope import IntentEnvelope, RoutingStrategy
-from intentusnet.policy.compile import CompiledPolicy
+from intentusnet.policy.compile import NO_POLICY, CompiledPolicy
 from intentusnet.policy.decide import AgentFacts, Decision, EnvelopeFacts
 from intentusnet.response import ErrorCode, ErrorInfo
+
+#: Without a policy the decision is the same for every envelope and agent.
+_UNRULED: Final = NO_POLICY.decide(EnvelopeFacts(intent=""), AgentFacts(name=""))
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +105,11 @@ def make_plan(
     agents, missing = _eligible(envelope, registry)
     if missing is not None:
         return Plan(options.strategy, (), (), refusal=missing)
-    stage = policy.stage(facts_of(envelope))
-    candidates = tuple(Candidate(agent, stage.decide(agent_facts(agent))) for agent in agents)
+    if policy is NO_POLICY:
+        candidates = tuple(Candidate(agent, _UNRULED) for agent in agents)
+    else:
+        stage = policy.stage(facts_of(envelope))
+        candidates = tuple(Candidate(agent, stage.decide(agent_facts(agent))) for agent in agents)
     allowed = tuple(candidate.agent for candidate in candidates if candidate.decision.allowed)
     if not allowed:
         return Plan(options.strategy, candidates, (), refusal=_denied(candidates))

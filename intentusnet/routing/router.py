@@ -98,7 +98,7 @@ class IntentRouter:
         session = self._open_session(request, plan)
         outcome = self.execute(plan, request, session)
         fingerprint = session.close(outcome)
-        return AgentResponse.model_construct(
+        return AgentResponse(
             execution_id=session.execution_id,
             status="success" if outcome.ok else "error",
             agent=outcome.agent,

@@ -1,4 +1,6 @@
-"""What a replay says after the code, the agents or the policy have changed: the first divergence names the change."""
+"""After code, agents or policy have changed, the first divergence of a replay names the change."""
+
+# Over 400 lines: one matrix of changes.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -6,7 +8,15 @@ from typing import Any
 
 import pytest
 
-from intentusnet import AgentFailure, Context, Divergence, IntentusRuntime, MemoryExecutionStore, ReplayReport, Verdict
+from intentusnet import (
+    AgentFailure,
+    Context,
+    Divergence,
+    IntentusRuntime,
+    MemoryExecutionStore,
+    ReplayReport,
+    Verdict,
+)
 
 STRATEGIES = ("direct", "fallback", "parallel", "broadcast")
 Handler = Callable[[Any, Context], Any]
@@ -93,7 +103,9 @@ class Asking:
             told.append(ctx.gather(*(lambda n=n: ctx.effect("twice", twice, n) for n in self.branches)))
             for name in self.clock:
                 getattr(ctx, name)()
-            return told + [ctx.route(intent, given, **options).payload for intent, given, options in self.children]
+            return told + [
+                ctx.route(intent, given, **options).payload for intent, given, options in self.children
+            ]
         except BaseException:
             if self.swallows:
                 return "nothing happened"
@@ -151,7 +163,10 @@ CODE = {
     "the sign of zero": (zero_has_lost_its_sign, ("outcome", ONE, AGENT, "/payload/4")),
     "raises at the end": (raises_at_the_end, ("outcome", ONE, AGENT, "/error")),
     "raises at once": (raises_at_once, ("missing", ONE, "effect twice [1]", "")),
-    "an argument": (Asking([("twice", 1), ("twice", 9), ("half", 3)]), ("arguments", ONE, "effect twice [1]", "/args/0")),
+    "an argument": (
+        Asking([("twice", 1), ("twice", 9), ("half", 3)]),
+        ("arguments", ONE, "effect twice [1]", "/args/0"),
+    ),
     "an argument's type": (
         Asking([("twice", 1), ("twice", 2.0), ("half", 3)]),
         ("arguments", ONE, "effect twice [1]", "/args/0"),
@@ -172,8 +187,14 @@ CODE = {
         Asking([("twice", 1), ("twice", 2), ("half", 3), ("more", 1)]),
         ("unexpected", ONE, "effect more [3]", ""),
     ),
-    "the first effect removed": (Asking([("twice", 2), ("half", 3)]), ("missing", ONE, "effect twice [1]", "")),
-    "an effect in the middle removed": (Asking([("twice", 1), ("half", 3)]), ("missing", ONE, "effect twice [2]", "")),
+    "the first effect removed": (
+        Asking([("twice", 2), ("half", 3)]),
+        ("missing", ONE, "effect twice [1]", ""),
+    ),
+    "an effect in the middle removed": (
+        Asking([("twice", 1), ("half", 3)]),
+        ("missing", ONE, "effect twice [2]", ""),
+    ),
     "all effects removed": (Asking([]), ("missing", ONE, "effect twice [1]", "")),
     "two effects in the other order": (
         Asking([("twice", 1), ("half", 3), ("twice", 2)]),
@@ -183,13 +204,19 @@ CODE = {
         Asking([("twice", 1), ("twice", 2), ("half", 3), ("half", 3)]),
         ("unexpected", ONE, "effect half [3]", ""),
     ),
-    "the clock asked otherwise": (Asking(clock=["monotonic"]), ("unexpected", ONE, "clock monotonic [3]", "")),
+    "the clock asked otherwise": (
+        Asking(clock=["monotonic"]),
+        ("unexpected", ONE, "clock monotonic [3]", ""),
+    ),
     "the clock not asked": (Asking(clock=[]), ("missing", ONE, "clock now [4]", "")),
     "a branch asks something else": (
         Asking(branches=[0, 7]),
         ("arguments", f"{ONE}/gather:0.1", "effect twice [0]", "/args/0"),
     ),
-    "a branch more": (Asking(branches=[0, 1, 2]), ("unexpected", f"{ONE}/gather:0.2", "effect twice [0]", "")),
+    "a branch more": (
+        Asking(branches=[0, 1, 2]),
+        ("unexpected", f"{ONE}/gather:0.2", "effect twice [0]", ""),
+    ),
     "a branch less": (Asking(branches=[0]), ("missing", f"{ONE}/gather:0.1", "effect twice [0]", "")),
     "two branches exchanged": (
         Asking(branches=[1, 0]),
@@ -212,7 +239,7 @@ CODE = {
         Asking(children=[("child", {"n": 1}, {"tags": ["t"]})]),
         ("arguments", ONE, "route child [4]", "/tags/0"),
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
@@ -333,9 +360,24 @@ def policy(*rules: Mapping[str, Any], default: str = "allow") -> dict[str, Any]:
 
 POLICIES = {
     "a rule denies now": (policy(), policy({"id": "r", "effect": "deny", "agent": "second"}), 1, "allowed"),
-    "a rule for the payload denies now": (policy(), policy({**RULE, "payload": {"amount": {"ge": 5}}}), 1, "allowed"),
-    "a rule denies no longer": (policy({"id": "r", "effect": "deny", "agent": "second"}), policy(), 1, "allowed"),
-    "the first agent is denied": (policy(), policy({"id": "r", "effect": "deny", "agent": "first"}), 0, "allowed"),
+    "a rule for the payload denies now": (
+        policy(),
+        policy({**RULE, "payload": {"amount": {"ge": 5}}}),
+        1,
+        "allowed",
+    ),
+    "a rule denies no longer": (
+        policy({"id": "r", "effect": "deny", "agent": "second"}),
+        policy(),
+        1,
+        "allowed",
+    ),
+    "the first agent is denied": (
+        policy(),
+        policy({"id": "r", "effect": "deny", "agent": "first"}),
+        0,
+        "allowed",
+    ),
     "all are denied": (policy(), policy(default="deny"), 0, "allowed"),
     "another rule denies": (
         policy({"id": "r", "effect": "deny", "agent": "second"}),
@@ -362,7 +404,12 @@ def test_a_change_of_the_policy_is_the_first_divergence(
     report = replayed(runtime_of(policy=then), runtime_of(policy=now), strategy, {"amount": 5})
     assert report.verdict is Verdict.DIVERGED
     name = ("first", "second")[candidate]
-    assert place(report.divergences[0]) == ("policy", "", f"agent {name} [{candidate}]", f"/candidates/{candidate}/{what}")
+    assert place(report.divergences[0]) == (
+        "policy",
+        "",
+        f"agent {name} [{candidate}]",
+        f"/candidates/{candidate}/{what}",
+    )
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)

@@ -40,7 +40,10 @@ def check(programs: ModuleType, runtime: IntentusRuntime, world: Any) -> list[Ex
             report = runtime.replay(record)
         assert report.verdict is Verdict.MATCH, (report.reason, report.divergences)
         tree = record.outcome.tree()
-        assert fingerprint_of(record.envelope_tree, record.plan_tree, record.questions, tree) == record.fingerprint
+        assert (
+            fingerprint_of(record.envelope_tree, record.plan_tree, record.questions, tree)
+            == record.fingerprint
+        )
         portable = record.to_jsonl()
         assert verify_portable(portable, "record").ok
         assert fold([parse_line(line) for line in portable.splitlines()]) == record
@@ -76,10 +79,29 @@ def test_thousands_of_executions_replay_to_match(programs: ModuleType) -> None:
             met["unordered"] += any(question.unordered for question in record.questions)
             met["child"] += record.parent is not None
     wanted = {
-        "success", "error", "direct", "fallback", "parallel", "broadcast", "agent", "race", "effect", "route", "clock",
-        "random", "uuid", "env", "sleep", "log", "unordered", "child", "AGENT_ERROR", "INTERNAL_AGENT_ERROR",
-        "IN_DOUBT", "RATE_LIMIT",
-    }  # fmt: skip
+        "success",
+        "error",
+        "direct",
+        "fallback",
+        "parallel",
+        "broadcast",
+        "agent",
+        "race",
+        "effect",
+        "route",
+        "clock",
+        "random",
+        "uuid",
+        "env",
+        "sleep",
+        "log",
+        "unordered",
+        "child",
+        "AGENT_ERROR",
+        "INTERNAL_AGENT_ERROR",
+        "IN_DOUBT",
+        "RATE_LIMIT",
+    }
     assert {kind for kind in wanted if met[kind] < 3} == set()
 
 
@@ -108,7 +130,7 @@ def test_the_same_world_gives_the_same_fingerprint(programs: ModuleType, rnd: Ra
 @given(st.randoms(use_true_random=False), st.randoms(use_true_random=False))
 @settings(max_examples=60)
 def test_no_difference_means_one_fingerprint(programs: ModuleType, rnd: Random, other_rnd: Random) -> None:
-    """Records of one program, of it in another world, and of another program differ iff their fingerprints do."""
+    """Records of a program, of it in another world, and of others differ iff their fingerprints do."""
     first, second = programs.draw(rnd), programs.draw(other_rnd)
     changed = replace(first.agents[-1], steps=second.agents[-1].steps)
     third = replace(first, agents=[*first.agents[:-1], changed], policy=second.policy)

@@ -7,7 +7,14 @@ from typing import Any
 
 import pytest
 
-from intentusnet import Context, Difference, ExecutionRecord, IntentusRuntime, MemoryExecutionStore, diff_records
+from intentusnet import (
+    Context,
+    Difference,
+    ExecutionRecord,
+    IntentusRuntime,
+    MemoryExecutionStore,
+    diff_records,
+)
 
 PAYLOAD = {"n": 1}
 
@@ -18,7 +25,12 @@ def agent(payload: Any, ctx: Context) -> Any:
 
 
 def record(
-    handler: Callable[..., Any] = agent, payload: Any = PAYLOAD, *, policy: Any = None, more: Any = (), **options: Any
+    handler: Callable[..., Any] = agent,
+    payload: Any = PAYLOAD,
+    *,
+    policy: Any = None,
+    more: Any = (),
+    **options: Any,
 ) -> ExecutionRecord:
     runtime = IntentusRuntime(store=MemoryExecutionStore(), policy=policy)
     for name, other in (("a", handler), *more):
@@ -63,7 +75,9 @@ CHANGES: list[tuple[dict[str, Any], list[tuple[str, str, str, str]]]] = [
     (
         {
             "handler": lambda ctx: [
-                ctx.effect("f", lambda n: n, 1), ctx.effect("g", lambda n: n, 2), ctx.effect("h", int),
+                ctx.effect("f", lambda n: n, 1),
+                ctx.effect("g", lambda n: n, 2),
+                ctx.effect("h", int),
             ][:2]
         },
         [("questions", "attempt:0", "effect h [2]", "")],
@@ -72,11 +86,13 @@ CHANGES: list[tuple[dict[str, Any], list[tuple[str, str, str, str]]]] = [
         {"handler": lambda ctx: [*agent(None, ctx), 3]},
         [("answers", "attempt:0", "agent a [0]", "/value/2"), ("outcome", "", "", "/payload/2")],
     ),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("change", "found"), CHANGES)
-def test_a_change_shows_in_its_section(change: dict[str, Any], found: list[tuple[str, str, str, str]]) -> None:
+def test_a_change_shows_in_its_section(
+    change: dict[str, Any], found: list[tuple[str, str, str, str]]
+) -> None:
     """Request, plan, decisions, questions, answers, outcome: each change is told once, at its place."""
     differences = diff_records(record(), record(**change))
     assert shown(differences) == found
@@ -95,7 +111,9 @@ def test_threads_of_an_agents_own_have_no_order() -> None:
     def asking(order: list[int], extra: int = 0) -> Callable[[Context], None]:
         def handler(ctx: Context) -> None:
             for number in order:
-                thread = threading.Thread(target=lambda n=number: ctx.effect("f", lambda n: n + extra * (n == 1), n))
+                thread = threading.Thread(
+                    target=lambda n=number: ctx.effect("f", lambda n: n + extra * (n == 1), n)
+                )
                 thread.start()
                 thread.join()
 
@@ -122,8 +140,10 @@ def test_an_interrupted_execution_differs_in_what_it_lacks() -> None:
     cut = runtime.store.get(runtime.store.resolve("@last"))
     whole = record(lambda ctx: ctx.effect("f", lambda: None), None)
     assert shown(diff_records(cut, whole)) == [
-        ("answers", "attempt:0", "agent a [0]", ""), ("answers", "attempt:0", "effect f [0]", ""), ("outcome", "", "", ""),
-    ]  # fmt: skip
+        ("answers", "attempt:0", "agent a [0]", ""),
+        ("answers", "attempt:0", "effect f [0]", ""),
+        ("outcome", "", "", ""),
+    ]
     assert diff_records(cut, cut) == ()
 
 
@@ -131,5 +151,10 @@ def test_a_difference_is_printed_by_its_parts() -> None:
     """The keys that the command line prints."""
     (difference,) = diff_records(record(), record(payload={"n": 2}))
     assert difference.as_dict() == {
-        "section": "envelope", "scope": "", "question": "", "pointer": "/payload/n", "a": 1, "b": 2,
-    }  # fmt: skip
+        "section": "envelope",
+        "scope": "",
+        "question": "",
+        "pointer": "/payload/n",
+        "a": 1,
+        "b": 2,
+    }

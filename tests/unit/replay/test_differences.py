@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from intentusnet import values
 from intentusnet.replay.differences import ABSENT, MOST_PLACES, differences, encoded_differences
 
+texts = st.text("a/~", max_size=2)
 trees = st.recursive(
-    st.none() | st.booleans() | st.integers(-2, 2) | st.floats(allow_nan=False, allow_infinity=False) | st.text("a/~", max_size=2),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("a/~", max_size=2), inner, max_size=3),
+    st.none() | st.booleans() | st.integers(-2, 2) | st.floats(allow_nan=False, allow_infinity=False) | texts,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
     max_leaves=12,
 )  # fmt: skip
 

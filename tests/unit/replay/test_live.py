@@ -28,7 +28,9 @@ class Watched(MemoryExecutionStore):
         if self.appends - 1 == self._fails_at:
             self.events.append("failed")
             raise self._fault()
-        self.events.append("+".join(draft.kind for draft in drafts) + {True: " disk", False: "", None: " end"}[sync])
+        self.events.append(
+            "+".join(draft.kind for draft in drafts) + {True: " disk", False: "", None: " end"}[sync]
+        )
         return super().append(drafts, sync=sync)
 
     def sync(self) -> None:
@@ -130,7 +132,7 @@ def test_a_child_is_announced_before_it_is_opened() -> None:
 
 
 def test_read_only_executions_may_be_written_at_their_end() -> None:
-    """With write_ahead="effects" an execution of read-only agents is one append; an acting effect ends that."""
+    """With write_ahead="effects" an execution of read-only agents is one append, until an effect acts."""
     assert route(Watched(), "read_only", [looks, tells], write_ahead="effects") == [
         "agent", "looks", "told", "opened+asked+answered+answered+closed end",
     ]  # fmt: skip
@@ -177,9 +179,11 @@ STEPS = [acts, tells, looks, asks, acts]
 
 @pytest.mark.parametrize("write_ahead", ["calls", "effects"])
 @pytest.mark.parametrize("side_effect", ["read_only", "reversible"])
-@pytest.mark.parametrize("fault", [lambda: StoreWriteFailed("the disk is full"), lambda: OSError("foreign store")])
+@pytest.mark.parametrize(
+    "fault", [lambda: StoreWriteFailed("the disk is full"), lambda: OSError("foreign store")]
+)
 def test_a_write_that_fails_ends_the_execution(side_effect: str, write_ahead: str, fault: Any) -> None:
-    """Whichever append fails, route raises it and nothing is called afterwards, whatever the agent swallows."""
+    """Whichever append fails, route raises it and nothing is called after it, whatever the agent swallows."""
 
     def swallowing(step: Callable[..., Any]) -> Callable[..., Any]:
         def swallows(ctx: Context, store: Watched) -> None:
@@ -255,7 +259,7 @@ def test_ctrl_c_in_an_agent_leaves_an_interrupted_record(strategy: str) -> None:
 
 
 def test_ctrl_c_during_a_write_is_final() -> None:
-    """After an interrupted append nobody knows what is written, so even an agent that goes on writes no more."""
+    """After an interrupted append nobody knows what is written, so an agent that goes on writes no more."""
     store = Watched(1, KeyboardInterrupt)
 
     def stubborn(ctx: Context, store: Watched) -> None:
@@ -273,7 +277,7 @@ def test_ctrl_c_during_a_write_is_final() -> None:
 
 @pytest.mark.parametrize("gap", ["_asked", "_answered"])
 def test_nothing_follows_the_end(monkeypatch: pytest.MonkeyPatch, gap: str) -> None:
-    """A thread that an agent leaves behind is unwound, even if the execution ends while it is about to write."""
+    """A thread that an agent leaves behind is unwound, even if it is about to write at the end."""
     store, here, closed = MemoryExecutionStore(), threading.Event(), threading.Event()
     unwound: list[type[BaseException]] = []
     original = getattr(live, gap)
@@ -294,7 +298,7 @@ def test_nothing_follows_the_end(monkeypatch: pytest.MonkeyPatch, gap: str) -> N
         def late() -> None:
             try:
                 ctx.effect("late", lambda: 1)
-            except BaseException as fault:  # the signal, which must not be swallowed by less
+            except BaseException as fault:  # noqa: BLE001 - the signal, which nothing less may swallow
                 unwound.append(type(fault))
 
         threads.append(threading.Thread(target=late))
@@ -330,7 +334,11 @@ def test_no_agent_is_called_after_the_deadline() -> None:
         runtime.agent(name, handles="x", rank=rank)(takes_long(name))
     response = runtime.route("x", strategy="fallback", timeout=5)
     assert called == ["a"]
-    assert [a.error.code for a in response.attempts if a.error] == ["AGENT_ERROR", "AGENT_TIMEOUT", "AGENT_TIMEOUT"]
+    assert [a.error.code for a in response.attempts if a.error] == [
+        "AGENT_ERROR",
+        "AGENT_TIMEOUT",
+        "AGENT_TIMEOUT",
+    ]
     record = runtime.store.get(response.execution_id)
     assert record.response == response
     assert runtime.replay(record).verdict is Verdict.MATCH

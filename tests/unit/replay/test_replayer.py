@@ -9,6 +9,9 @@ import pytest
 from intentusnet import Context, ExecutionRecord, IntentusRuntime, MemoryExecutionStore, Verdict
 from intentusnet.errors import ConfigurationError, RecordNotFound
 from intentusnet.record import fingerprint_of
+from intentusnet.replay.divergence import Divergences
+from intentusnet.replay.recorded import ReplaySession
+from intentusnet.transcript import Answer, Question
 
 
 def recorded(handler: Callable[..., Any], **route: Any) -> tuple[IntentusRuntime, ExecutionRecord]:
@@ -58,7 +61,9 @@ def test_a_question_without_an_answer_halts_whoever_asks_it() -> None:
     runtime, record = recorded(lambda ctx: ctx.effect("f", called.append, 1))
     questions = tuple(replace(q, answer=None) if q.kind == "effect" else q for q in record.questions)
     report = runtime.replay(forged(record, questions=questions))
-    assert [(d.kind.value, d.question, d.pointer) for d in report.divergences] == [("missing", "effect f [0]", "/answer")]
+    assert [(d.kind.value, d.question, d.pointer) for d in report.divergences] == [
+        ("missing", "effect f [0]", "/answer")
+    ]
     assert called == [1]
 
 
@@ -86,13 +91,13 @@ def test_an_attempt_that_is_not_on_record_is_unexpected(strategy: str) -> None:
 
 def test_after_leaving_the_record_an_agent_gets_no_more_answers() -> None:
     """An agent that swallows everything is unwound at each further question, and reported once."""
-    runtime, record = recorded(lambda ctx: ctx.effect("f", int) and None)
+    _, record = recorded(lambda ctx: ctx.effect("f", lambda: None))
 
     def stubborn(ctx: Context) -> None:
         for name in ("new", "f", "other"):
             try:
                 ctx.effect(name, int)
-            except BaseException:
+            except BaseException:  # noqa: BLE001 - that is what is tested
                 ctx.log("swallowed")
 
     now = IntentusRuntime(store=MemoryExecutionStore())
@@ -128,6 +133,17 @@ def test_replay_takes_a_record_or_a_reference() -> None:
         storeless.replay("@last")
 
 
+def test_the_store_cannot_fail_a_replay() -> None:
+    """A replay writes nothing, so it takes no notice of a store that fails."""
+    runtime, record = recorded(lambda: 1)
+    plan = runtime.plan(record.envelope)
+    session = ReplaySession(record, plan, Divergences())
+    session.fail(ValueError("no matter"))
+    answer = Answer(ok=True, data=b"1")
+    assert session.cancel(0, "a", answer) is answer
+    assert session.begin(Question("", 0, "agent", "a")).answer is None
+
+
 def test_a_replay_writes_nothing() -> None:
     """The store is the same before and after."""
     runtime, record = recorded(lambda ctx: ctx.route("x", target="b") and ctx.now())
@@ -138,7 +154,7 @@ def test_a_replay_writes_nothing() -> None:
 
 def test_a_report_is_printed_by_its_parts() -> None:
     """The keys that the command line prints, and no more."""
-    runtime, record = recorded(lambda: 1)
+    _, record = recorded(lambda: 1)
     now = IntentusRuntime()
     now.agent("a", handles="x")(lambda: 2)
     now.agent("b", handles="x")(lambda: 2)
@@ -148,10 +164,23 @@ def test_a_report_is_printed_by_its_parts() -> None:
         "verdict": "diverged",
         "divergences": [
             {
-                "kind": "outcome", "scope": "attempt:0", "question": "agent a [0]", "pointer": "/payload",
-                "expected": 1, "actual": 2,
+                "kind": "outcome",
+                "scope": "attempt:0",
+                "question": "agent a [0]",
+                "pointer": "/payload",
+                "expected": 1,
+                "actual": 2,
             },
-            {"kind": "response", "scope": "", "question": "", "pointer": "/payload", "expected": 1, "actual": 2},
+            {
+                "kind": "response",
+                "scope": "",
+                "question": "",
+                "pointer": "/payload",
+                "expected": 1,
+                "actual": 2,
+            },
         ],
-        "reason": "", "taken": [], "guards": ["audit-hook"],
-    }  # fmt: skip
+        "reason": "",
+        "taken": [],
+        "guards": ["audit-hook"],
+    }

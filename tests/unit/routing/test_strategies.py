@@ -12,13 +12,11 @@ from hypothesis import strategies as st
 from intentusnet import (
     AgentFailure,
     AgentResponse,
-    Context,
     IntentusRuntime,
     MemoryExecutionStore,
     RoutingStrategy,
     Verdict,
 )
-from intentusnet.errors import BranchCancelled, ControlSignal
 
 ORDERS = list(itertools.permutations(range(3)))
 
@@ -172,7 +170,9 @@ def test_an_intent_that_nobody_handles(strategy: RoutingStrategy) -> None:
     ),
     st.randoms(use_true_random=False),
 )
-def test_candidates_are_ordered_by_remote_rank_and_name(agents: list[tuple[str, int, bool]], rnd: Any) -> None:
+def test_candidates_are_ordered_by_remote_rank_and_name(
+    agents: list[tuple[str, int, bool]], rnd: Any
+) -> None:
     """Never by the order of registration."""
     rnd.shuffle(agents)
     runtime = runtime_of(store=None)
@@ -227,209 +227,4 @@ def test_one_candidate_needs_no_thread_of_its_own(strategy: str) -> None:
     runtime.agent("a", handles="x")(lambda: threading.current_thread() is threading.main_thread())
     response = runtime.route("x", strategy=strategy, prefer="first")
     assert (response.payload if strategy == "parallel" else response.payload[0]["payload"]) is True
-    replays(runtime, response)
-
-
-# --- races ---
-
-
-class Race:
-    """Agents 0, 1 and 2: one wins, and the others wait until the race is over and then try to go on."""
-
-    def __init__(self, winner: int, side_effect: str = "read_only", store: Any = MemoryExecutionStore) -> None:
-        self.runtime = IntentusRuntime(store=store())
-        self.over = threading.Event()
-        self.acted: list[int] = []
-        self.unwound: list[int] = []
-        self.left = threading.Semaphore(0)
-        self.started = threading.Barrier(3)
-        for number in range(3):
-            self.runtime.agent(f"agent{number}", handles="x", rank=number, side_effect=side_effect)(
-                self._agent(number, winner)
-            )
-
-    def _agent(self, number: int, winner: int) -> Callable[[Context], Any]:
-        def agent(ctx: Context) -> Any:
-            ctx.effect("early", lambda: number)
-            if self.started.n_waiting or not self.over.is_set():
-                self.started.wait(10)
-            if number == winner:
-                return number
-            assert self.over.wait(10)
-            try:
-                ctx.effect("late", self.acted.append, number)
-            except BranchCancelled:
-                self.unwound.append(number)
-                raise
-            finally:
-                self.left.release()
-
-        return agent
-
-    def route(self) -> AgentResponse:
-        response = self.runtime.route("x", strategy="parallel", prefer="first")
-        self.over.set()
-        for _ in range(2):
-            assert self.left.acquire(timeout=10)
-        return response
-
-
-@pytest.mark.parametrize(("side_effect", "code"), [("read_only", "CANCELLED"), ("reversible", "IN_DOUBT")])
-@pytest.mark.parametrize("winner", range(3))
-def test_the_first_success_wins_a_race(winner: int, side_effect: str, code: str) -> None:
-    """Losers are told cancelled, or in doubt if they act; what they do next unwinds them and leaves no entry."""
-    race = Race(winner, side_effect)
-    response = race.route()
-    assert response.agent == f"agent{winner}" and response.payload == winner
-    assert [a.error.code if a.error else None for a in response.attempts] == [
-        None if number == winner else code for number in range(3)
-    ]
-    assert race.acted == [] and len(race.unwound) == 2
-    store = race.runtime.store
-    assert store is not None and store.verify().ok
-    entries = store.entries(response.execution_id)
-    assert [entry.kind for entry in entries].index("closed") == len(entries) - 1
-
-
-@pytest.mark.parametrize("winner", range(3))
-def test_a_race_is_replayed_to_its_recorded_winner(winner: int) -> None:
-    """The replay runs no loser, waits for nobody, and ends as the race did."""
-    race = Race(winner)
-    response = race.route()
-    race.started = threading.Barrier(1)
-    replays(race.runtime, response)
-    assert race.acted == []
-
-
-def test_a_race_without_a_store_is_one_too() -> None:
-    """Losers are unwound where nothing is recorded."""
-    race = Race(1, store=lambda: None)
-    response = race.route()
-    assert response.agent == "agent1" and response.fingerprint is None
-    assert race.acted == [] and sorted(race.unwound) == [0, 2]
-
-
-def test_a_race_that_nobody_wins_fails_by_rank() -> None:
-    """If all fail, the best-ranked failure is the answer, recorded and replayed."""
-    runtime, _ = three((2, 1, 0), (0, 1, 2))
-    response = runtime.route("x", strategy="parallel", prefer="first")
-    assert response.error is not None and response.error.message == "no 0"
-    again, _ = three(failing=(0, 1, 2))
-    assert again.replay(runtime.store.get(response.execution_id)).verdict is Verdict.MATCH
-
-
-def test_a_failure_does_not_win_a_race() -> None:
-    """Whoever fails first is out, and its failure is on record."""
-    runtime, _ = three((0, 2, 1), (0,))
-    runtime.agent("slow", handles="y")(gives(1))
-    response = runtime.route("x", strategy="parallel", prefer="first")
-    assert response.agent == "agent2" and response.attempts[0].error is not None
-    assert response.attempts[0].error.message == "no 0"
-
-
-@pytest.mark.parametrize("prefer", ["rank", "first"])
-def test_ctrl_c_reaches_the_caller_of_a_race(prefer: Any) -> None:
-    """KeyboardInterrupt in a branch is raised to the caller."""
-
-    def stops() -> None:
-        raise KeyboardInterrupt
-
-    runtime = runtime_of()
-    runtime.agent("a", handles="x")(stops)
-    runtime.agent("b", handles="x")(fails())
-    with pytest.raises(KeyboardInterrupt):
-        runtime.route("x", strategy="parallel", prefer=prefer)
-
-
-# --- whatever agents do ---
-
-
-class Custom(BaseException):
-    pass
-
-
-class Unprintable(Exception):
-    def __str__(self) -> str:
-        raise SystemExit(1)
-
-
-class Bare(AgentFailure):
-    def __init__(self) -> None:
-        pass
-
-
-class Loud(AgentFailure):
-    code = ["not", "a", "code"]  # type: ignore[assignment]  # noqa: RUF012 - what somebody may do
-
-
-def recurse() -> Any:
-    return recurse()
-
-
-def raises(make: Callable[[], BaseException]) -> Callable[[], Any]:
-    def agent() -> Any:
-        raise make()
-
-    return agent
-
-
-@pytest.mark.parametrize("strategy", list(RoutingStrategy))
-@pytest.mark.parametrize(
-    ("agent", "kind"),
-    [
-        (raises(lambda: ValueError("x")), "ValueError"),
-        (raises(lambda: SystemExit(1)), "SystemExit"),
-        (raises(lambda: GeneratorExit()), "GeneratorExit"),
-        (raises(lambda: StopIteration(1)), "StopIteration"),
-        (raises(lambda: StopAsyncIteration()), "StopAsyncIteration"),
-        (raises(lambda: Custom("x")), "Custom"),
-        (raises(lambda: MemoryError()), "MemoryError"),
-        (raises(lambda: BaseExceptionGroup("g", [Custom()])), "BaseExceptionGroup"),
-        (raises(lambda: ValueError("\ud800")), "ValueError"),
-        (raises(Unprintable), "Unprintable"),
-        (raises(Bare), "Bare"),
-        (raises(lambda: AgentFailure("m", code="no such code")), "AgentFailure"),
-        (raises(lambda: AgentFailure("m", details={1: 2})), "AgentFailure"),  # type: ignore[dict-item]  # likewise
-        (raises(lambda: AgentFailure("m", details={"a": object()})), "AgentFailure"),
-        (recurse, "RecursionError"),
-    ],
-)
-def test_no_exception_of_an_agent_escapes(agent: Callable[[], Any], kind: str, strategy: RoutingStrategy) -> None:
-    """Whatever an agent raises is an AGENT_ERROR with its class, and replays to the same."""
-    runtime = runtime_of()
-    runtime.agent("a", handles="x", rank=0)(agent)
-    runtime.agent("b", handles="x", rank=1)(agent)
-    response = runtime.route("x", strategy=strategy)
-    assert response.error is not None
-    assert (response.error.code, response.error.type) == ("AGENT_ERROR", kind)
-    replays(runtime, response)
-
-
-def test_an_agent_may_fail_with_a_code_and_details() -> None:
-    """AgentFailure brings code and details."""
-    runtime = runtime_of()
-    runtime.agent("a", handles="x")(fails("slow down", code="RATE_LIMIT", details={"after": (1, 2)}))
-    error = runtime.route("x").error
-    assert error is not None
-    assert (error.code, error.message, error.details) == ("RATE_LIMIT", "slow down", {"after": (1, 2)})
-
-
-def test_control_signals_are_no_exceptions() -> None:
-    """An agent's `except Exception` cannot swallow what must unwind it."""
-    assert not issubclass(ControlSignal, Exception)
-
-
-def test_a_payload_that_does_not_fit_is_refused_at_the_door() -> None:
-    """The agent is not called; the error names path, expectation and value, and fallback goes on."""
-    runtime, called = runtime_of(), []
-
-    @runtime.agent("typed", handles="x", rank=0)
-    def typed(payload: dict[str, int]) -> None:
-        called.append(payload)
-
-    runtime.agent("any", handles="x", rank=1)(lambda payload: "any")
-    response = runtime.route("x", {"a": "text"}, strategy="fallback")
-    assert response.payload == "any" and not called
-    error = response.attempts[0].error
-    assert error is not None and error.code == "VALIDATION_ERROR" and "/a" in error.message
     replays(runtime, response)

@@ -1,7 +1,7 @@
 """What the pages show is what happens: their files are written, their commands typed, their output compared.
 
-Only what differs from run to run is left out of the comparison: ids, hashes, points in time, durations, and the
-width of columns.
+Only what differs from run to run is left out of the comparison: ids, hashes, points in time, durations, and
+the width of columns.
 """
 
 from __future__ import annotations

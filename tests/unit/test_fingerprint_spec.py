@@ -69,7 +69,7 @@ def test_a_foreign_reader_computes_the_same_fingerprint() -> None:
         ctx.log("begun")
         if payload["n"] % 2:
             raise ValueError("odd")
-        return ctx.gather(lambda: ctx.uuid(), lambda: ctx.effect("add", sum, [payload["n"], 1]))
+        return ctx.gather(ctx.uuid, lambda: ctx.effect("add", sum, [payload["n"], 1]))
 
     @runtime.agent("second", handles="job.*", rank=1)
     def second(payload: dict[str, Any], ctx: Context) -> Any:

@@ -6,7 +6,7 @@ from intentusnet.log.executions import _Marks
 
 
 def test_marks_never_forget_a_member_and_hardly_invent_one() -> None:
-    """Whatever was put in seems to be in, before and after the change to the filter; others hardly ever do."""
+    """Whatever was put in seems to be in, before and after the change to the filter."""
     marks = _Marks()
     members = [b"execution %d" % number for number in range(3 * _Marks._FEW)]
     invented = sum(marks.add(member) for member in members)

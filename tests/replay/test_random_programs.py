@@ -53,7 +53,7 @@ def check(programs: ModuleType, runtime: IntentusRuntime, world: Any) -> list[Ex
 
 
 @given(st.randoms(use_true_random=False))
-@settings(max_examples=1500)
+@settings(max_examples=150)
 def test_every_execution_replays_to_match(programs: ModuleType, rnd: Random) -> None:
     """A random program, routed at random, leaves records that verify, fold and replay to match, offline."""
     world = programs.World()
@@ -115,7 +115,7 @@ def test_records_of_files_replay_to_match(programs: ModuleType, seed: int, tmp_p
 
 
 @given(st.randoms(use_true_random=False))
-@settings(max_examples=1000)
+@settings(max_examples=60)
 def test_the_same_world_gives_the_same_fingerprint(programs: ModuleType, rnd: Random) -> None:
     """Two runs in worlds that answer alike have one fingerprint and no difference, threads or not."""
     program = programs.draw(rnd)
@@ -128,7 +128,7 @@ def test_the_same_world_gives_the_same_fingerprint(programs: ModuleType, rnd: Ra
 
 
 @given(st.randoms(use_true_random=False), st.randoms(use_true_random=False))
-@settings(max_examples=1000)
+@settings(max_examples=60)
 def test_no_difference_means_one_fingerprint(programs: ModuleType, rnd: Random, other_rnd: Random) -> None:
     """Records of a program, of it in another world, and of others differ iff their fingerprints do."""
     first, second = programs.draw(rnd), programs.draw(other_rnd)
@@ -142,7 +142,7 @@ def test_no_difference_means_one_fingerprint(programs: ModuleType, rnd: Random, 
 
 
 @given(st.randoms(use_true_random=False))
-@settings(max_examples=1000)
+@settings(max_examples=60)
 def test_recording_changes_nothing(programs: ModuleType, rnd: Random) -> None:
     """Without a store the same program gets the same response, fingerprint and ids apart."""
     program = programs.draw(rnd)

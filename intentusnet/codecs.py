@@ -6,8 +6,9 @@ Pydantic dumps the value to plain data (its fields by their names, enums by valu
 way back.
 
 A codec trusts neither direction: what it has written it reads at once and compares, type by type, and a value
-that would come back otherwise is refused with the place where it stands. Two things are no part of a value
-here: the order of a dict, and which fields of a model were set rather than left at their defaults.
+that would come back otherwise is refused with the place where it stands. Three things are no part of a value
+here: the order of a dict, which fields of a model were set rather than left at their defaults, and whether an
+equal int stood where a float is declared.
 
 Decoding is also the door at which payloads are checked. A type's own pydantic configuration rules there.
 Types without one are strict: no bool passes for an int and no text for a number, but JSON may say in its own
@@ -173,7 +174,8 @@ class _Declared(Codec):
                 got=error.got,
                 hint=_HINT,
             ) from error
-        if (lost := difference(value, back, ())) is not None:
+        # PEP 484: where a float is declared an int will do, inside of other types too.
+        if (lost := difference(value, back, (), widens=True)) is not None:
             keys, had, has = lost
             raise UnrecordableValue(
                 f"a value of the declared type {self.name} would be read back as another one",

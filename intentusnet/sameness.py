@@ -21,10 +21,17 @@ from intentusnet.tags import SCALARS
 Difference = tuple[tuple[Any, ...], Any, Any]
 
 
-def difference(one: Any, other: Any, keys: tuple[Any, ...]) -> Difference | None:
-    """Where and in what two values differ, in type or value; None if they do not. NaN is no difference."""
+def difference(one: Any, other: Any, keys: tuple[Any, ...], *, widens: bool = False) -> Difference | None:
+    """Where and in what two values differ, in type or value; None if they do not. NaN is no difference.
+
+    Args:
+        one, other: the values.
+        keys: what leads to them.
+        widens: an int that has become an equal float is no difference.
+    """
     if type(one) is not type(other):
-        return keys, one, other
+        widened = widens and type(one) is int and type(other) is float and one == other
+        return None if widened else (keys, one, other)
     if one is other:
         return None
     parts = None if type(one) in SCALARS else _parts(one)
@@ -37,7 +44,7 @@ def difference(one: Any, other: Any, keys: tuple[Any, ...]) -> Difference | None
     if isinstance(one, dict | set | frozenset) and (lost := _key_difference(parts, others, keys)) is not None:
         return lost
     for key, item in parts.items():
-        if (lost := difference(item, others[key], (*keys, key))) is not None:
+        if (lost := difference(item, others[key], (*keys, key), widens=widens)) is not None:
             return lost
     if isinstance(one, OrderedDict) and list(one) != list(other):
         return keys, one, other

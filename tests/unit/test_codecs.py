@@ -255,10 +255,9 @@ def test_strict_types_come_back_too(colour: dict[str, Any]) -> None:
         (dict[str, Any], {1: 1}, "", "dict[str"),
         (list, [Colour.RED], "/0", "plain"),
         (list[int], [1, True], "/1", "integer"),
-        (list[float], [1.5, 1], "/1", "int 1"),
+        (list[float], [1.5, 2**53 + 1], "/1", "int 9007199254740993"),
         (int | None, True, "", "integer"),
         (Literal[1], True, "", "bool True"),
-        (Order, Order(price=1), "/price", "int 1"),
         (Order, Cat(), "", "Order"),
         (Cat, Dog(), "/kind", "'cat'"),
         (date, NOON, "", "date"),
@@ -324,3 +323,20 @@ def test_any_value_of_a_declared_type_comes_back(value: Everything) -> None:
         pytest.fail(str(refusal))
     assert difference(codec.decode(data), value, ()) is None
     assert codec.encode(codec.decode(data)) == data == values.dumps(values.parse(data))
+
+
+@pytest.mark.parametrize(
+    ("annotation", "value", "back"),
+    [
+        (list[float], [1.5, 1], [1.5, 1.0]),
+        (dict[str, float], {"a": 0}, {"a": 0.0}),
+        (tuple[float, str], (-3, "a"), (-3.0, "a")),
+        (float | None, 7, 7.0),
+    ],
+)
+def test_an_int_will_do_where_a_float_is_declared(annotation: Any, value: Any, back: Any) -> None:
+    """An int inside of a declared type is read back as the equal float, as PEP 484 has it."""
+    codec = codec_for(annotation)
+    read = codec.decode(codec.encode(value))
+    assert read == back
+    assert repr(read) == repr(back)

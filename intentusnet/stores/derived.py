@@ -84,6 +84,7 @@ class DerivedDatabase:
         """Gives back the file; the next use opens it again."""
         with self._lock:
             if self._db is not None:
+                self._finish.detach()
                 self._db.close()
             self._db = None
 
@@ -92,6 +93,7 @@ class DerivedDatabase:
         self._lock = threading.RLock()
         if self._db is not None:
             # SQLite's own rule: a connection is neither used nor closed on the other side of a fork.
+            self._finish.detach()
             _NEVER_CLOSED.append(self._db)
         self._db = None
 
@@ -112,6 +114,8 @@ class DerivedDatabase:
 
     def _filled(self, db: sqlite3.Connection) -> sqlite3.Connection:
         self._db = db
+        # For a store that nobody closes: Python 3.13 warns of a connection that is left to the collector.
+        self._finish = weakref.finalize(self, db.close)
         self._fill(db)
         return db
 

@@ -60,7 +60,7 @@ def annotated_context(payload: Any, c: Annotated[Context, "mine"]) -> Any:
 
 
 class Indirect:
-    __call__ = functools.partial(lambda payload=7: payload)
+    __call__ = staticmethod(functools.partial(lambda payload=7: payload))
 
 
 def context_by_hint(payload: Any, asking: "Context") -> Any:

@@ -6,15 +6,16 @@ function behind it. `Registry` finds the candidates of an intent.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import inspect
 import re
 import threading
+import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import translate
-from functools import cached_property
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -150,17 +151,10 @@ class Agent:
         """By this, candidates are ordered: never by registration, health or load."""
         return (self.definition.remote, self.definition.rank, self.definition.name)
 
-    @cached_property
+    @functools.cached_property
     def digest(self) -> str:
         """SHA-256 (hex) of the handler's source, or of its byte code where there is no source."""
-        target = inspect.unwrap(self.handler)
-        target = getattr(target, "__func__", target)
-        try:
-            text = inspect.getsource(target).encode("utf-8", "surrogatepass")
-        except (OSError, TypeError):
-            code = getattr(target, "__code__", None)
-            text = repr(target).encode() if code is None else code.co_code + repr(code.co_names).encode()
-        return hashlib.sha256(text).hexdigest()
+        return hashlib.sha256(_source_of(self.handler)).hexdigest()
 
     def call(self, payload: Any, context: Any) -> Any:
         """Calls the function with what it asks for."""
@@ -170,6 +164,26 @@ class Agent:
         if self.payload_parameter is None:
             return self.handler(**named)
         return self.handler(payload, **named)
+
+
+def _source_of(function: Any) -> bytes:
+    target = inspect.unwrap(function)
+    target = target.func if isinstance(target, functools.partial) else target
+    target = getattr(target, "__func__", target)
+    if not inspect.isroutine(target):
+        target = type(target).__call__
+    try:
+        return inspect.getsource(target).encode("utf-8", "surrogatepass")
+    except (OSError, TypeError, SyntaxError):
+        code = getattr(target, "__code__", None)
+    return target.__qualname__.encode() if code is None else _code_bytes(code)
+
+
+def _code_bytes(code: types.CodeType) -> bytes:
+    constants = [
+        _code_bytes(c) if isinstance(c, types.CodeType) else repr(c).encode() for c in code.co_consts
+    ]
+    return b"\0".join([code.co_code, repr(code.co_names).encode(), *constants])
 
 
 def define_agent(

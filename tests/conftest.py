@@ -6,7 +6,10 @@ red build can be repeated; elsewhere each run looks further.
 
 import os
 
+import pytest
 from hypothesis import settings
+
+pytest.register_assert_rewrite("helpers")
 
 settings.register_profile("default", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True, database=None, print_blob=True)

@@ -1,7 +1,6 @@
 """`demo`: what it writes, what it shows, that what it advises works, and what it never touches."""
 
 import json
-import os
 import shlex
 import subprocess
 import sys
@@ -9,6 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 
 import pytest
+from helpers.shells import shell
 
 from intentusnet import FileExecutionStore
 from intentusnet.cli.demo import FILES, NEXT, STEPS
@@ -21,15 +21,6 @@ def made(tmp_path_factory):
     done = shell(f"intentusnet demo {shlex.quote(str(place))}", place.parent)
     assert done.returncode == 0, done.stderr
     return place
-
-
-def shell(command, directory):
-    """Runs what a person would type."""
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("INTENTUSNET_")}
-    environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environ['PATH']}"
-    return subprocess.run(
-        ["/bin/sh", "-c", command], cwd=directory, env=environ, capture_output=True, text=True, check=False
-    )
 
 
 def test_everything_that_is_told_has_happened(shop, run):

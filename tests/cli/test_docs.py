@@ -1,11 +1,8 @@
 """docs/cli-json.md says what the command line does: no more, no less, and its examples run."""
 
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from itertools import zip_longest
 from pathlib import Path
@@ -13,6 +10,7 @@ from typing import Any
 
 import click
 import pytest
+from helpers.shells import shell
 
 from intentusnet import errors
 from intentusnet.cli.app import cli
@@ -139,15 +137,6 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("docs") / "demo"
     assert shell(f"intentusnet demo {place}", place.parent).returncode == 0
     return place
-
-
-def shell(command: str, directory: Path) -> subprocess.CompletedProcess[str]:
-    """Runs what a person would type."""
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("INTENTUSNET_")}
-    environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environ['PATH']}"
-    return subprocess.run(
-        ["/bin/sh", "-c", command], cwd=directory, env=environ, capture_output=True, text=True, check=False
-    )
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=[steps_of(block)[-1][0] for block in BLOCKS])

@@ -1,11 +1,9 @@
-"""Every store that the contract is held against, and the executions that go into it."""
+"""Every store that the contract is held against, and its clock."""
 
-import importlib.util
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from types import ModuleType
 
 import pytest
 
@@ -55,14 +53,3 @@ def clock() -> ManualClock:
 def store(fresh: Fresh, clock: ManualClock) -> Iterator[ExecutionStore]:
     with fresh(clock) as store:
         yield store
-
-
-@pytest.fixture(scope="session")
-def made() -> ModuleType:
-    """tests/helpers/executions.py."""
-    path = Path(__file__).parents[1] / "helpers" / "executions.py"
-    spec = importlib.util.spec_from_file_location("helpers_executions", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module

@@ -1,10 +1,10 @@
 """What every store promises about finding executions: lists, filters, pages, references."""
 
 from collections.abc import Iterator
-from types import ModuleType
 from typing import Any
 
 import pytest
+from helpers import executions as made
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -32,7 +32,7 @@ def pages(store: ExecutionStore, **query: Any) -> Iterator[list[str]]:
             return
 
 
-def test_a_row_says_what_a_list_shows(store: ExecutionStore, made: ModuleType) -> None:
+def test_a_row_says_what_a_list_shows(store: ExecutionStore) -> None:
     """A row has id, time, intent, version, strategy, status, agent, duration and error code."""
     store.append([made.opened(made.id_of(1), intent="a.b", version="2", strategy="fallback", ts=1_000)])
     opened = made.opened(made.id_of(2), ts=2_000)
@@ -53,7 +53,7 @@ def test_a_row_says_what_a_list_shows(store: ExecutionStore, made: ModuleType) -
     assert (two.agent, two.error_code) == (None, "POLICY_DENIAL")
 
 
-def test_the_newest_come_first_unless_asked_otherwise(store: ExecutionStore, made: ModuleType) -> None:
+def test_the_newest_come_first_unless_asked_otherwise(store: ExecutionStore) -> None:
     """The order is that of opening: not of ids, and not of closing."""
     three, one, two = made.execution(3), made.execution(1), made.execution(2)
     store.append([three[0], one[0], two[0], two[1], one[1], three[1]])
@@ -93,7 +93,7 @@ FILTERS = [
 
 
 @pytest.mark.parametrize(("query", "numbers"), FILTERS)
-def test_filters(store: ExecutionStore, made: ModuleType, query: dict[str, Any], numbers: list[int]) -> None:
+def test_filters(store: ExecutionStore, query: dict[str, Any], numbers: list[int]) -> None:
     """Each filter finds what it says, and together they find what all of them say."""
     store.append(made.execution(1, caller="ann", tags=["vip", "eu"], payload="Zürich", ts=1_000))
     store.append(made.execution(2, caller="ann", intent="ticket.open", agent="x", payload=QUOTED, ts=1_010))
@@ -103,7 +103,7 @@ def test_filters(store: ExecutionStore, made: ModuleType, query: dict[str, Any],
     assert ids(store, Query(**query, oldest_first=True)) == [made.id_of(number) for number in numbers]
 
 
-def test_names_of_every_sort_are_found_again(store: ExecutionStore, made: ModuleType) -> None:
+def test_names_of_every_sort_are_found_again(store: ExecutionStore) -> None:
     """Names with quotes, zeros, percent signs and every script are matched as they are."""
     names = ["o'hara", 'a"b', "50%", "a_b", "nul\0nul", "日本", "🦀", " "]
     for number, name in enumerate(names):
@@ -113,7 +113,7 @@ def test_names_of_every_sort_are_found_again(store: ExecutionStore, made: Module
             assert ids(store, query) == [made.id_of(number)]
 
 
-def test_an_execution_changes_its_status_when_it_ends(store: ExecutionStore, made: ModuleType) -> None:
+def test_an_execution_changes_its_status_when_it_ends(store: ExecutionStore) -> None:
     """What is interrupted now and closed later is found by its new status, and only by it."""
     drafts = made.execution(1, questions=1)
     store.append(drafts[:2])
@@ -151,7 +151,7 @@ QUERIES = st.fixed_dictionaries(
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(specs=SPECS, query=QUERIES)
 def test_pages_together_are_what_a_plain_list_gives(
-    fresh: Any, made: ModuleType, specs: list[Any], query: dict[str, Any]
+    fresh: Any, specs: list[Any], query: dict[str, Any]
 ) -> None:
     """Whatever the filters and the size of a page, all pages together are the filtered list, in order."""
     expected = []
@@ -181,9 +181,7 @@ def test_pages_together_are_what_a_plain_list_gives(
 
 
 @pytest.mark.parametrize("oldest_first", [False, True])
-def test_paging_is_stable_while_others_append(
-    store: ExecutionStore, made: ModuleType, oldest_first: bool
-) -> None:
+def test_paging_is_stable_while_others_append(store: ExecutionStore, oldest_first: bool) -> None:
     """With appends between the pages, none is shown twice and none that was there is left out."""
     start = [made.id_of(number) for number in range(7)]
     for number in range(7):
@@ -197,7 +195,7 @@ def test_paging_is_stable_while_others_append(
     assert [name for name in shown if name in start] == (start if oldest_first else start[::-1])
 
 
-def test_a_cursor_belongs_to_its_direction(store: ExecutionStore, made: ModuleType) -> None:
+def test_a_cursor_belongs_to_its_direction(store: ExecutionStore) -> None:
     """A cursor of one direction is refused by the other, instead of showing the wrong rows."""
     store.append([*made.execution(1), *made.execution(2)])
     cursor = store.list(Query(limit=1)).cursor
@@ -219,9 +217,7 @@ def test_a_cursor_belongs_to_its_direction(store: ExecutionStore, made: ModuleTy
         ("@last~2", 10),
     ],
 )
-def test_a_reference_means_one_execution(
-    store: ExecutionStore, made: ModuleType, reference: str, number: int
-) -> None:
+def test_a_reference_means_one_execution(store: ExecutionStore, reference: str, number: int) -> None:
     """A full id, its beginning or end, and `@last~N` in the order of opening name an execution."""
     for there in (10, 11, 2):
         store.append(made.execution(there))
@@ -245,7 +241,7 @@ def test_a_reference_means_one_execution(
     ],
 )
 def test_a_reference_that_means_nothing_is_refused(
-    store: ExecutionStore, made: ModuleType, reference: str, error: type[Exception]
+    store: ExecutionStore, reference: str, error: type[Exception]
 ) -> None:
     """What fits no execution is not found, what is no reference at all is malformed."""
     for there in (10, 11, 2):
@@ -255,9 +251,7 @@ def test_a_reference_that_means_nothing_is_refused(
 
 
 @pytest.mark.parametrize(("count", "more"), [(2, False), (5, False), (6, True), (9, True)])
-def test_an_ambiguous_reference_names_what_it_fits(
-    store: ExecutionStore, made: ModuleType, count: int, more: bool
-) -> None:
+def test_an_ambiguous_reference_names_what_it_fits(store: ExecutionStore, count: int, more: bool) -> None:
     """The error names the newest five at most, and says whether there are more."""
     for number in range(count):
         store.append(made.execution(number))
@@ -268,7 +262,7 @@ def test_an_ambiguous_reference_names_what_it_fits(
     assert caught.value.got.endswith("…") is more
 
 
-def test_a_full_id_is_never_ambiguous(store: ExecutionStore, made: ModuleType) -> None:
+def test_a_full_id_is_never_ambiguous(store: ExecutionStore) -> None:
     """The beginning of one id and the end of another is ambiguous; the id itself is not."""
     store.append(made.execution(0x12345678))
     store.append([made.opened("aaaaaaaa-0000-7000-8000-000012345678")])

@@ -1,10 +1,11 @@
 """What every store promises about its lines, whatever it keeps them in."""
 
 from concurrent.futures import ThreadPoolExecutor
-from types import ModuleType
 from typing import Any
 
 import pytest
+from helpers import executions as made
+from helpers.stores import ids
 
 from intentusnet.errors import IntegrityBroken, RecordNotFound, StoreWriteFailed
 from intentusnet.ids import ManualClock
@@ -13,11 +14,7 @@ from intentusnet.log.verify import verify_portable
 from intentusnet.stores.base import ExecutionStore
 
 
-def ids(store: ExecutionStore) -> list[str]:
-    return [row.execution_id for row in store.list().rows]
-
-
-def test_what_was_appended_is_read_back(store: ExecutionStore, made: ModuleType) -> None:
+def test_what_was_appended_is_read_back(store: ExecutionStore) -> None:
     """Entries come back in the order of the log with seq, kind, body and commit as they were."""
     one, two = made.execution(1, questions=2), made.execution(2, questions=1)
     mixed = [one[0], two[0], one[1], two[1], one[2], one[3], two[2], one[4], two[3], one[5]]
@@ -36,15 +33,13 @@ def test_appending_nothing_appends_nothing(store: ExecutionStore) -> None:
 
 
 @pytest.mark.parametrize("sync", [None, True, False])
-def test_the_way_of_syncing_changes_nothing_that_is_read(
-    store: ExecutionStore, made: ModuleType, sync: bool | None
-) -> None:
+def test_the_way_of_syncing_changes_nothing_that_is_read(store: ExecutionStore, sync: bool | None) -> None:
     """Appended with sync, without, or by default, an execution reads the same."""
     assert list(store.append(made.execution(1), sync=sync)) == [0, 1]
     assert store.get(made.id_of(1)).status == "success"
 
 
-def test_everything_can_be_synced_at_once(store: ExecutionStore, made: ModuleType) -> None:
+def test_everything_can_be_synced_at_once(store: ExecutionStore) -> None:
     """`sync` serves all appends before it, and does nothing where there is nothing."""
     store.sync()
     store.append(made.execution(1), sync=False)
@@ -53,7 +48,7 @@ def test_everything_can_be_synced_at_once(store: ExecutionStore, made: ModuleTyp
     assert store.verify().entries == 2
 
 
-def test_a_record_tells_how_the_execution_went(store: ExecutionStore, made: ModuleType) -> None:
+def test_a_record_tells_how_the_execution_went(store: ExecutionStore) -> None:
     """`get` folds the entries: status, questions, outcome, times by the store's clock."""
     store.append(made.execution(1, questions=2)[:-1])
     store.append(made.execution(2, error_code="AGENT_ERROR"))
@@ -64,7 +59,7 @@ def test_a_record_tells_how_the_execution_went(store: ExecutionStore, made: Modu
     assert store.get(made.id_of(2)).outcome.error["code"] == "AGENT_ERROR"
 
 
-def test_a_record_s_lines_prove_themselves_elsewhere(store: ExecutionStore, made: ModuleType) -> None:
+def test_a_record_s_lines_prove_themselves_elsewhere(store: ExecutionStore) -> None:
     """The lines of a closed execution, taken out of the store, verify as a portable record."""
     one, two = made.execution(1, questions=1), made.execution(2)
     store.append([one[0], two[0], *one[1:], two[1]])
@@ -73,7 +68,7 @@ def test_a_record_s_lines_prove_themselves_elsewhere(store: ExecutionStore, made
         assert (report.ok, report.entries, report.executions) == (True, count, 1)
 
 
-def test_an_unknown_id_is_not_found(store: ExecutionStore, made: ModuleType) -> None:
+def test_an_unknown_id_is_not_found(store: ExecutionStore) -> None:
     """Asking for an execution that is not there says so, in an empty store and in one with others."""
     for _ in range(2):
         for ask in (store.get, store.entries, store.resolve):
@@ -90,7 +85,7 @@ def test_an_empty_store_is_empty(store: ExecutionStore) -> None:
         store.resolve("@last")
 
 
-def test_entries_of_the_store_itself_are_no_execution(store: ExecutionStore, made: ModuleType) -> None:
+def test_entries_of_the_store_itself_are_no_execution(store: ExecutionStore) -> None:
     """A recovery entry is verified with the rest, and listed nowhere."""
     store.append([Draft.make("recovery", "", b'{"after":-1,"bytes":0,"file":"","sha256":""}')])
     store.append(made.execution(1))
@@ -100,7 +95,7 @@ def test_entries_of_the_store_itself_are_no_execution(store: ExecutionStore, mad
         store.entries("")
 
 
-def test_verify_covers_every_entry(store: ExecutionStore, made: ModuleType) -> None:
+def test_verify_covers_every_entry(store: ExecutionStore) -> None:
     """The report counts entries and executions, names the head, and lists what has no end."""
     store.append(made.execution(1, questions=3))
     store.append(made.execution(2, questions=1)[:2])
@@ -115,17 +110,17 @@ def test_verify_covers_every_entry(store: ExecutionStore, made: ModuleType) -> N
 
 
 BROKEN_EXECUTIONS = {
-    "an entry before it is opened": lambda made: made.execution(1, questions=1)[1:],
-    "opened twice": lambda made: [*made.execution(1)[:1], *made.execution(1)],
-    "a wrong count": lambda made: [(d := made.execution(1))[0], made.closed(d[:1], count=2)],
-    "a wrong digest": lambda made: [(d := made.execution(1))[0], made.closed(d[:1], digest="0" * 64)],
-    "an entry left out": lambda made: [(d := made.execution(1, questions=1))[0], *d[2:]],
-    "an unknown kind": lambda made: [made.opened(made.id_of(1)), Draft.make("note", made.id_of(1), b"{}")],
-    "a recovery of an execution": lambda made: [
+    "an entry before it is opened": lambda: made.execution(1, questions=1)[1:],
+    "opened twice": lambda: [*made.execution(1)[:1], *made.execution(1)],
+    "a wrong count": lambda: [(d := made.execution(1))[0], made.closed(d[:1], count=2)],
+    "a wrong digest": lambda: [(d := made.execution(1))[0], made.closed(d[:1], digest="0" * 64)],
+    "an entry left out": lambda: [(d := made.execution(1, questions=1))[0], *d[2:]],
+    "an unknown kind": lambda: [made.opened(made.id_of(1)), Draft.make("note", made.id_of(1), b"{}")],
+    "a recovery of an execution": lambda: [
         made.opened(made.id_of(1)),
         Draft.make("recovery", made.id_of(1), b"{}"),
     ],
-    "a body that is not JSON": lambda made: [
+    "a body that is not JSON": lambda: [
         made.opened(made.id_of(1)),
         Draft.make("asked", made.id_of(1), b"{x}"),
     ],
@@ -133,11 +128,9 @@ BROKEN_EXECUTIONS = {
 
 
 @pytest.mark.parametrize("drafts", BROKEN_EXECUTIONS.values(), ids=BROKEN_EXECUTIONS)
-def test_an_execution_that_is_not_whole_is_refused(
-    store: ExecutionStore, made: ModuleType, drafts: Any
-) -> None:
+def test_an_execution_that_is_not_whole_is_refused(store: ExecutionStore, drafts: Any) -> None:
     """Lines that are as they were written, but make no whole execution, neither verify nor are returned."""
-    store.append(drafts(made))
+    store.append(drafts())
     report = store.verify()
     assert not report.ok and report.first_bad is not None
     for ask in (store.entries, store.get):
@@ -146,7 +139,7 @@ def test_an_execution_that_is_not_whole_is_refused(
         assert caught.value.where
 
 
-def test_an_execution_cannot_be_opened_again_after_its_end(store: ExecutionStore, made: ModuleType) -> None:
+def test_an_execution_cannot_be_opened_again_after_its_end(store: ExecutionStore) -> None:
     """A second life of a closed execution is found, at the place where it begins."""
     for number in (1, 2, 1, 2):
         store.append(made.execution(number))
@@ -156,7 +149,7 @@ def test_an_execution_cannot_be_opened_again_after_its_end(store: ExecutionStore
     assert (report.first_bad.seq, "opened again" in report.first_bad.reason) == (4, True)
 
 
-def test_nothing_comes_after_the_end_of_an_execution(store: ExecutionStore, made: ModuleType) -> None:
+def test_nothing_comes_after_the_end_of_an_execution(store: ExecutionStore) -> None:
     """An entry of an execution that is closed is found, at its place."""
     store.append([*made.execution(1), made.asked(made.id_of(1), 0)])
     report = store.verify()
@@ -164,7 +157,7 @@ def test_nothing_comes_after_the_end_of_an_execution(store: ExecutionStore, made
     assert (report.ok, report.first_bad.seq, report.executions) == (False, 2, 1)
 
 
-def test_threads_append_side_by_side(store: ExecutionStore, made: ModuleType) -> None:
+def test_threads_append_side_by_side(store: ExecutionStore) -> None:
     """What many threads append at once is all there, each batch in one piece, in one unbroken chain."""
     with ThreadPoolExecutor(8) as pool:
         ranges = list(
@@ -176,7 +169,7 @@ def test_threads_append_side_by_side(store: ExecutionStore, made: ModuleType) ->
     assert sorted(ids(store)) == sorted(made.id_of(number) for number in range(40))
 
 
-def test_a_closed_store_takes_nothing_more(store: ExecutionStore, made: ModuleType) -> None:
+def test_a_closed_store_takes_nothing_more(store: ExecutionStore) -> None:
     """After `close`, however often, appends are refused and what was appended is still read."""
     store.append(made.execution(1))
     store.close()
@@ -188,7 +181,7 @@ def test_a_closed_store_takes_nothing_more(store: ExecutionStore, made: ModuleTy
     assert store.verify().ok
 
 
-def test_a_store_has_an_id_of_its_own(store: ExecutionStore, made: ModuleType, fresh: Any) -> None:
+def test_a_store_has_an_id_of_its_own(store: ExecutionStore, fresh: Any) -> None:
     """Two stores never share an id, so that the lines of one do not fit into the other."""
     store.append(made.execution(1))
     with fresh(ManualClock()) as other:

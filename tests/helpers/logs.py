@@ -1,4 +1,4 @@
-"""Logs to write to, read back and break: the helpers of tests/unit/log, imported as ``log_helpers``."""
+"""Logs to write to, read back and break."""
 
 import errno
 import os
@@ -123,6 +123,7 @@ def files_of(directory: Path) -> dict[str, bytes]:
 
 
 def until(condition: Callable[[], bool]) -> None:
+    """Gives the other threads their time until they have got there."""
     end = time.monotonic() + 30
     while not condition():
         assert time.monotonic() < end, "it never happened"

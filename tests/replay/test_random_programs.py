@@ -4,10 +4,10 @@ import os
 from collections import Counter
 from dataclasses import replace
 from random import Random
-from types import ModuleType
 from typing import Any
 
 import pytest
+from helpers import programs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -28,7 +28,7 @@ def records(runtime: IntentusRuntime) -> list[ExecutionRecord]:
     return [store.get(row.execution_id) for row in store.list(Query(limit=1000)).rows]
 
 
-def check(programs: ModuleType, runtime: IntentusRuntime, world: Any) -> list[ExecutionRecord]:
+def check(runtime: IntentusRuntime, world: Any) -> list[ExecutionRecord]:
     """All promises about what one run of a program has left behind."""
     assert runtime.store is not None
     assert runtime.store.verify().ok
@@ -54,15 +54,15 @@ def check(programs: ModuleType, runtime: IntentusRuntime, world: Any) -> list[Ex
 
 @given(st.randoms(use_true_random=False))
 @settings(max_examples=150)
-def test_every_execution_replays_to_match(programs: ModuleType, rnd: Random) -> None:
+def test_every_execution_replays_to_match(rnd: Random) -> None:
     """A random program, routed at random, leaves records that verify, fold and replay to match, offline."""
     world = programs.World()
     runtime, response = programs.run(programs.draw(rnd), world)
-    found = check(programs, runtime, world)
+    found = check(runtime, world)
     assert response.execution_id in {record.execution_id for record in found}
 
 
-def test_thousands_of_executions_replay_to_match(programs: ModuleType) -> None:
+def test_thousands_of_executions_replay_to_match() -> None:
     """The same for thousands of executions from one seed, which meet each kind of outcome and of question."""
     executions, seed = 0, 0
     met: Counter[str] = Counter()
@@ -70,7 +70,7 @@ def test_thousands_of_executions_replay_to_match(programs: ModuleType) -> None:
         seed += 1
         world = programs.World()
         runtime, _ = programs.run(programs.draw(Random(seed)), world)
-        for record in check(programs, runtime, world):
+        for record in check(runtime, world):
             executions += 1
             met[record.status] += 1
             met[record.strategy] += 1
@@ -106,17 +106,17 @@ def test_thousands_of_executions_replay_to_match(programs: ModuleType) -> None:
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_records_of_files_replay_to_match(programs: ModuleType, seed: int, tmp_path: Any) -> None:
+def test_records_of_files_replay_to_match(seed: int, tmp_path: Any) -> None:
     """The same from a log on disk."""
     world = programs.World()
     with FileExecutionStore(tmp_path / "store", durability="os") as store:
         runtime, _ = programs.run(programs.draw(Random(seed)), world, store=store)
-        check(programs, runtime, world)
+        check(runtime, world)
 
 
 @given(st.randoms(use_true_random=False))
 @settings(max_examples=60)
-def test_the_same_world_gives_the_same_fingerprint(programs: ModuleType, rnd: Random) -> None:
+def test_the_same_world_gives_the_same_fingerprint(rnd: Random) -> None:
     """Two runs in worlds that answer alike have one fingerprint and no difference, threads or not."""
     program = programs.draw(rnd)
     if program.races:
@@ -129,7 +129,7 @@ def test_the_same_world_gives_the_same_fingerprint(programs: ModuleType, rnd: Ra
 
 @given(st.randoms(use_true_random=False), st.randoms(use_true_random=False))
 @settings(max_examples=60)
-def test_no_difference_means_one_fingerprint(programs: ModuleType, rnd: Random, other_rnd: Random) -> None:
+def test_no_difference_means_one_fingerprint(rnd: Random, other_rnd: Random) -> None:
     """Records of a program, of it in another world, and of others differ iff their fingerprints do."""
     first, second = programs.draw(rnd), programs.draw(other_rnd)
     changed = replace(first.agents[-1], steps=second.agents[-1].steps)
@@ -143,7 +143,7 @@ def test_no_difference_means_one_fingerprint(programs: ModuleType, rnd: Random, 
 
 @given(st.randoms(use_true_random=False))
 @settings(max_examples=60)
-def test_recording_changes_nothing(programs: ModuleType, rnd: Random) -> None:
+def test_recording_changes_nothing(rnd: Random) -> None:
     """Without a store the same program gets the same response, fingerprint and ids apart."""
     program = programs.draw(rnd)
     if program.races:

@@ -1,18 +1,18 @@
 """Values of a declared type: they come back as they were, or are refused with what would be lost."""
 
 import collections
-import dataclasses
 import enum
 import ipaddress
 import re
 import typing
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 from uuid import UUID
 
 import pytest
+from helpers.models import NOON, Cat, Colour, Dog, Failing, Node, Opaque, Order, Partial, Sealed, Strict
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import (
@@ -25,22 +25,13 @@ from pydantic import (
     SecretStr,
     computed_field,
     field_serializer,
-    field_validator,
 )
 from pydantic.dataclasses import dataclass as checked_dataclass
-from typing_extensions import TypedDict
 
 from intentusnet import values
 from intentusnet.codecs import codec_for
 from intentusnet.errors import UnrecordableValue
 from intentusnet.sameness import difference
-
-NOON = datetime(2024, 2, 29, 12, tzinfo=UTC)
-
-
-class Colour(enum.Enum):
-    RED = "red"
-    GREEN = ("g", 1)
 
 
 class Size(enum.IntEnum):
@@ -61,44 +52,13 @@ class Point(NamedTuple):
     colour: Colour = Colour.RED
 
 
-@dataclasses.dataclass
-class Order:
-    price: float
-    colour: Colour = Colour.RED
-    count: int = dataclasses.field(init=False, default=0)
-
-
-@dataclasses.dataclass(eq=False, slots=True, frozen=True)
-class Sealed:
-    x: Any
-    at: datetime = NOON
-
-
 @checked_dataclass
 class Checked:
     n: int
     items: tuple[int, ...] = ()
 
 
-class Cat(BaseModel):
-    kind: Literal["cat"] = "cat"
-    lives: Annotated[int, Field(gt=0)] = 9
-
-
-class Dog(BaseModel):
-    kind: Literal["dog"] = "dog"
-    born: datetime = NOON
-
-
 Pet = Annotated[Cat | Dog, Field(discriminator="kind")]
-
-
-class Strict(BaseModel):
-    model_config = ConfigDict(strict=True)
-    colour: Colour
-    pair: tuple[int, ...] = ()
-    at: datetime = NOON
-    x: float = 0.0
 
 
 class Aliased(BaseModel):
@@ -111,11 +71,6 @@ class Aliased(BaseModel):
     @property
     def total(self) -> int:
         return self.a + self.b + self.c
-
-
-class Node(BaseModel):
-    value: int
-    children: list["Node"] = []
 
 
 class Numbers(RootModel[list[float]]):
@@ -132,11 +87,6 @@ class Open(BaseModel):
         return self
 
 
-class Partial(TypedDict, total=False):
-    n: typing.Required[int]
-    colour: Colour
-
-
 class Forgetful(BaseModel):
     kept: int = 0
     dropped: int = Field(default=0, exclude=True)
@@ -148,19 +98,6 @@ class Shifting(BaseModel):
     @field_serializer("n")
     def shift(self, n: int) -> int:
         return n + 1
-
-
-class Failing(BaseModel):
-    n: int
-
-    @field_validator("n")
-    @classmethod
-    def check(cls, n: int) -> int:
-        return {1: n}[n]
-
-
-class Opaque:
-    pass
 
 
 class Holder(BaseModel):

@@ -1,60 +1,21 @@
 """Declared types at the door: what payloads may look like, what is refused, and which types there are."""
 
-import dataclasses
-import enum
 import inspect
 import re
 import typing
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
 import pytest
-from pydantic import BaseModel, ConfigDict, Field, InstanceOf, computed_field, field_validator, with_config
+from helpers.models import NOON, Cat, Colour, Dog, Failing, Node, Opaque, Order, Partial, Sealed, Strict
+from pydantic import BaseModel, ConfigDict, Field, InstanceOf, computed_field, with_config
 from pydantic_core import TzInfo
-from typing_extensions import TypedDict
 
 from intentusnet.codecs import PLAIN, codec_for
 from intentusnet.errors import InvalidAgent, InvalidInput
 from intentusnet.sameness import difference
 
-NOON = datetime(2024, 2, 29, 12, tzinfo=UTC)
 PARSED_NOON = NOON.replace(tzinfo=TzInfo(0))
-
-
-class Colour(enum.Enum):
-    RED = "red"
-    GREEN = ("g", 1)
-
-
-@dataclasses.dataclass
-class Order:
-    price: float
-    colour: Colour = Colour.RED
-    count: int = dataclasses.field(init=False, default=0)
-
-
-@dataclasses.dataclass(eq=False, slots=True, frozen=True)
-class Sealed:
-    x: Any
-    at: datetime = NOON
-
-
-class Cat(BaseModel):
-    kind: Literal["cat"] = "cat"
-    lives: Annotated[int, Field(gt=0)] = 9
-
-
-class Dog(BaseModel):
-    kind: Literal["dog"] = "dog"
-    born: datetime = NOON
-
-
-class Strict(BaseModel):
-    model_config = ConfigDict(strict=True)
-    colour: Colour
-    pair: tuple[int, ...] = ()
-    at: datetime = NOON
-    x: float = 0.0
 
 
 class Aliased(BaseModel):
@@ -66,29 +27,6 @@ class Aliased(BaseModel):
     @property
     def total(self) -> int:
         return self.a + self.b + self.c
-
-
-class Node(BaseModel):
-    value: int
-    children: list["Node"] = []
-
-
-class Partial(TypedDict, total=False):
-    n: typing.Required[int]
-    colour: Colour
-
-
-class Failing(BaseModel):
-    n: int
-
-    @field_validator("n")
-    @classmethod
-    def check(cls, n: int) -> int:
-        return {1: n}[n]
-
-
-class Opaque:
-    pass
 
 
 @pytest.mark.parametrize(

@@ -1,21 +1,13 @@
 """Group commit: who leads, who is led, and what happens to a turn that nobody takes."""
 
 import threading
-import time
-from collections.abc import Callable
 from types import SimpleNamespace
 
 import pytest
+from helpers.logs import until
 
 from intentusnet.log import groups as module
 from intentusnet.log.groups import Groups, Request
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Gives the other threads their time until they have got there."""
-    end = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < end, "it never happened"
 
 
 def joined(groups: Groups, count: int, seen: list[tuple[Request, list[Request]]]) -> list[threading.Thread]:

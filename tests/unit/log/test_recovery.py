@@ -4,9 +4,9 @@ import hashlib
 from pathlib import Path
 
 import pytest
+from helpers.logs import FIRST, STORE, FailsAt, Unsynced, drafts, files_of, log_of, writer
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from log_helpers import FIRST, STORE, FailsAt, Unsynced, drafts, files_of, log_of, writer
 
 from intentusnet.errors import IntegrityBroken, StoreWriteFailed
 from intentusnet.ids import ManualClock

@@ -1,6 +1,5 @@
 """The verifier finds every change to a log, names its place, and changes nothing itself."""
 
-import hashlib
 import shutil
 import threading
 from pathlib import Path
@@ -8,6 +7,8 @@ from types import SimpleNamespace
 
 import orjson
 import pytest
+from helpers.drafts import INNER, ONE, OUTER, STORE_ID, closed, draft
+from helpers.stores import segments
 
 from intentusnet.errors import StoreRefused
 from intentusnet.ids import ManualClock
@@ -18,23 +19,8 @@ from intentusnet.log.identity import Identity
 from intentusnet.log.verify import VerifyReport, verify_store
 from intentusnet.log.writer import LogWriter
 
-STORE_ID = "0123456789abcdef" * 2
-ONE, TWO = (f"{number:08x}-0000-7000-8000-000000000000" for number in (1, 2))
 MASKS = (0x01, 0x20, 0x80)
-
-
-def draft(kind: str, execution: str, body: bytes = b"{}") -> Draft:
-    return Draft.make(kind, execution, body, salt=hashlib.md5(kind.encode(), usedforsecurity=False).digest())
-
-
-def closed(*before: Draft) -> Draft:
-    digest = hashlib.sha256(b"".join(entry.commit for entry in before)).hexdigest()
-    return draft("closed", before[0].execution, orjson.dumps({"count": len(before), "digest": digest}))
-
-
 #: Two executions, one in the other; the log below has them in segments of two entries.
-OUTER = [draft("opened", ONE), draft("asked", ONE), draft("answered", ONE)]
-INNER = [draft("opened", TWO)]
 DRAFTS = [OUTER[0], INNER[0], OUTER[1], closed(*INNER), OUTER[2], closed(*OUTER)]
 
 
@@ -53,10 +39,6 @@ def make_store(directory: Path, drafts: list[Draft], *, store_id: str = STORE_ID
 @pytest.fixture
 def store(tmp_path: Path) -> Path:
     return make_store(tmp_path / "store", DRAFTS)
-
-
-def segments(store: Path) -> list[Path]:
-    return sorted((store / "log").iterdir())
 
 
 def lines_of(store: Path) -> list[bytes]:

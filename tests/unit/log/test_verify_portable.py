@@ -1,34 +1,18 @@
 """A portable record proves itself, and a path says what is to be verified."""
 
-import hashlib
 import re
 from collections.abc import Callable
 from pathlib import Path
 
-import orjson
 import pytest
+from helpers.drafts import INNER, ONE, OUTER, STORE_ID, TWO, closed, draft
 
 from intentusnet.errors import StoreRefused
-from intentusnet.log.entry import Draft, format_line, genesis
+from intentusnet.log.entry import format_line, genesis
 from intentusnet.log.identity import Identity
 from intentusnet.log.verify import VerifyReport, verify_path, verify_portable, verify_store
 
-STORE_ID = "0123456789abcdef" * 2
-ONE, TWO = (f"{number:08x}-0000-7000-8000-000000000000" for number in (1, 2))
-
-
-def draft(kind: str, execution: str, body: bytes = b"{}") -> Draft:
-    return Draft.make(kind, execution, body, salt=hashlib.md5(kind.encode(), usedforsecurity=False).digest())
-
-
-def closed(*before: Draft) -> Draft:
-    digest = hashlib.sha256(b"".join(entry.commit for entry in before)).hexdigest()
-    return draft("closed", before[0].execution, orjson.dumps({"count": len(before), "digest": digest}))
-
-
 #: Two executions, one in the other: the first two lines of the outer one are neighbours in the log.
-OUTER = [draft("opened", ONE), draft("asked", ONE), draft("answered", ONE)]
-INNER = [draft("opened", TWO)]
 DRAFTS = [OUTER[0], OUTER[1], INNER[0], OUTER[2], closed(*INNER), closed(*OUTER)]
 
 

@@ -5,7 +5,7 @@ import gc
 from pathlib import Path
 
 import pytest
-from log_helpers import (
+from helpers.logs import (
     Faulty,
     broken,
     drafts,

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from log_helpers import STORE, Faulty, drafts, files_of, log_of, writer
+from helpers.logs import STORE, Faulty, drafts, files_of, log_of, writer
 
 from intentusnet.errors import IntegrityBroken
 from intentusnet.log.head import HEAD_FILE, read_note

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from log_helpers import Faulty, broken, drafts, full, in_threads, log_of, until, writer
+from helpers.logs import Faulty, broken, drafts, full, in_threads, log_of, until, writer
 
 from intentusnet.errors import StorePoisoned, StoreWriteFailed
 

@@ -1,18 +1,26 @@
-"""What the tests of stores share: executions to put into them."""
+"""What the tests of stores in files share: one with executions in it."""
 
-import importlib.util
+from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 
 import pytest
+from helpers import executions as made
+
+from intentusnet.stores.base import Settings
+from intentusnet.stores.file import FileExecutionStore
 
 
-@pytest.fixture(scope="session")
-def made() -> ModuleType:
-    """tests/helpers/executions.py."""
-    path = Path(__file__).parents[2] / "helpers" / "executions.py"
-    spec = importlib.util.spec_from_file_location("helpers_executions", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "store"
+
+
+@pytest.fixture
+def store(path: Path) -> Iterator[FileExecutionStore]:
+    """Five executions: 1 to 3 closed, 4 open, 5 closed; ten entries in segments of four."""
+    with FileExecutionStore(path, settings=Settings(segment_entries=4)) as store:
+        for number in (1, 2, 3):
+            store.append(made.execution(number))
+        store.append(made.execution(4, questions=1)[:2])
+        store.append(made.execution(5))
+        yield store

@@ -1,53 +1,23 @@
 """What `FileExecutionStore` returns of a damaged log: what checks, and nothing else."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
+from helpers import executions as made
+from helpers.stores import change, ids, segments
 
 from intentusnet.errors import IntegrityBroken, StoreRefused
 from intentusnet.log.entry import Draft
-from intentusnet.stores.base import Query, Settings
 from intentusnet.stores.file import FileExecutionStore
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "store"
-
-
-@pytest.fixture
-def store(path: Path, made: ModuleType) -> Iterator[FileExecutionStore]:
-    """Five executions: 1 to 3 closed, 4 open, 5 closed; ten entries in segments of four."""
-    with FileExecutionStore(path, settings=Settings(segment_entries=4)) as store:
-        for number in (1, 2, 3):
-            store.append(made.execution(number))
-        store.append(made.execution(4, questions=1)[:2])
-        store.append(made.execution(5))
-        yield store
-
-
-def ids(store: FileExecutionStore, **query: Any) -> list[str]:
-    return [row.execution_id for row in store.list(Query(**query)).rows]
-
-
-def segments(path: Path) -> list[Path]:
-    return sorted((path / "log").iterdir())
-
-
-def change(file: Path, old: bytes, new: bytes) -> None:
-    data = file.read_bytes()
-    assert old in data
-    file.write_bytes(data.replace(old, new, 1))
 
 
 def lines(segment: Path) -> list[bytes]:
     return segment.read_bytes().splitlines(keepends=True)
 
 
-def test_damage_is_never_returned(store: FileExecutionStore, path: Path, made: ModuleType) -> None:
+def test_damage_is_never_returned(store: FileExecutionStore, path: Path) -> None:
     """With one byte of the third execution changed, nothing from there on is shown, and lists are refused."""
     assert len(ids(store)) == 5
     change(segments(path)[1], b'"label":"bug"', b'"label":"hug"')
@@ -68,7 +38,7 @@ def test_damage_is_never_returned(store: FileExecutionStore, path: Path, made: M
 
 
 def test_an_open_execution_before_the_damage_is_not_called_interrupted(
-    store: FileExecutionStore, path: Path, made: ModuleType
+    store: FileExecutionStore, path: Path
 ) -> None:
     """The end of an execution may lie behind the damage, so that its record would tell a half."""
     change(segments(path)[2], b'"label":"bug"', b'"label":"hug"')
@@ -119,9 +89,7 @@ def test_a_log_that_is_no_directory_is_refused(store: FileExecutionStore, path: 
         again.list()
 
 
-def test_a_line_that_is_being_written_is_not_there_yet(
-    store: FileExecutionStore, path: Path, made: ModuleType
-) -> None:
+def test_a_line_that_is_being_written_is_not_there_yet(store: FileExecutionStore, path: Path) -> None:
     """Half a line at the end is neither damage nor an entry; when it is whole, it is one."""
     store.append(made.execution(6), sync=False)
     last = segments(path)[-1]
@@ -147,7 +115,7 @@ def test_a_body_of_no_known_format_is_refused(path: Path) -> None:
     "changes",
     [{"status": "interrupted"}, {"status": None}, {"agent": 5}, {"error": {}}, {"error": "no"}],
 )
-def test_an_end_of_no_known_format_is_refused(path: Path, made: ModuleType, changes: dict[str, Any]) -> None:
+def test_an_end_of_no_known_format_is_refused(path: Path, changes: dict[str, Any]) -> None:
     """An end that does not say how it ended is named, with its seq."""
     opened = made.execution(1)[:1]
     with FileExecutionStore(path) as store:

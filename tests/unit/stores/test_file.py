@@ -3,13 +3,14 @@
 import multiprocessing
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import orjson
 import pytest
+from helpers import executions as made
+from helpers.stores import change, ids, segments
 
 from intentusnet.errors import (
     IntentusError,
@@ -21,43 +22,13 @@ from intentusnet.errors import (
 from intentusnet.ids import ManualClock
 from intentusnet.log.entry import Draft
 from intentusnet.log.segment import Files
-from intentusnet.stores.base import Query, Settings
+from intentusnet.stores.base import Settings
 from intentusnet.stores.file import FileExecutionStore
 
 SMALL = Settings(segment_entries=4)
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "store"
-
-
-@pytest.fixture
-def store(path: Path, made: ModuleType) -> Iterator[FileExecutionStore]:
-    """Five executions: 1 to 3 closed, 4 open, 5 closed; ten entries in segments of four."""
-    with FileExecutionStore(path, settings=SMALL) as store:
-        for number in (1, 2, 3):
-            store.append(made.execution(number))
-        store.append(made.execution(4, questions=1)[:2])
-        store.append(made.execution(5))
-        yield store
-
-
-def ids(store: FileExecutionStore, **query: Any) -> list[str]:
-    return [row.execution_id for row in store.list(Query(**query)).rows]
-
-
-def segments(path: Path) -> list[Path]:
-    return sorted((path / "log").iterdir())
-
-
-def change(file: Path, old: bytes, new: bytes) -> None:
-    data = file.read_bytes()
-    assert old in data
-    file.write_bytes(data.replace(old, new, 1))
-
-
-def test_a_store_that_is_not_there_reads_as_empty(path: Path, made: ModuleType) -> None:
+def test_a_store_that_is_not_there_reads_as_empty(path: Path) -> None:
     """Made and read, it touches nothing on disk; what is not found is not found at that path."""
     with FileExecutionStore(path) as store:
         assert not store.exists
@@ -76,7 +47,7 @@ def test_a_store_that_is_not_there_reads_as_empty(path: Path, made: ModuleType) 
     assert not path.exists()
 
 
-def test_the_first_append_makes_the_store(tmp_path: Path, made: ModuleType) -> None:
+def test_the_first_append_makes_the_store(tmp_path: Path) -> None:
     """Directories above it are made too; store.json holds id, time, format and settings."""
     path = tmp_path / "not" / "yet" / "there"
     with FileExecutionStore(str(path), clock=ManualClock(5), settings=SMALL) as store:
@@ -99,7 +70,7 @@ def test_settings_are_those_of_the_store(store: FileExecutionStore, path: Path) 
     assert store.verify().entries == 15
 
 
-def test_a_store_that_must_not_be_made_is_not_made(path: Path, made: ModuleType) -> None:
+def test_a_store_that_must_not_be_made_is_not_made(path: Path) -> None:
     """With create=False an append to nothing is refused, and nothing is left there."""
     with (
         FileExecutionStore(path, create=False) as store,
@@ -112,7 +83,7 @@ def test_a_store_that_must_not_be_made_is_not_made(path: Path, made: ModuleType)
         assert list(store.append(made.execution(2))) == [2, 3]
 
 
-def everything(store: FileExecutionStore, made: ModuleType) -> list[Callable[[], Any]]:
+def everything(store: FileExecutionStore) -> list[Callable[[], Any]]:
     return [
         lambda: store.append(made.execution(1)),
         lambda: store.get(made.id_of(1)),
@@ -133,24 +104,24 @@ def everything(store: FileExecutionStore, made: ModuleType) -> list[Callable[[],
         {"log": b"", "index.sqlite": b""},
     ],
 )
-def test_a_foreign_directory_is_left_alone(path: Path, made: ModuleType, files: dict[str, bytes]) -> None:
+def test_a_foreign_directory_is_left_alone(path: Path, files: dict[str, bytes]) -> None:
     """A directory that holds something else, or a store of another format, is refused by every call."""
     path.mkdir()
     for name, content in files.items():
         (path / name).write_bytes(content)
     with FileExecutionStore(path) as store:
-        for use in everything(store, made):
+        for use in everything(store):
             with pytest.raises(StoreRefused) as caught:
                 use()
             assert str(path) in caught.value.where
     assert {file.name: file.read_bytes() for file in path.iterdir()} == files
 
 
-def test_a_file_in_its_place_is_refused(path: Path, made: ModuleType) -> None:
+def test_a_file_in_its_place_is_refused(path: Path) -> None:
     """Where a file lies there is no store, and the file stays."""
     path.write_bytes(b"mine")
     with FileExecutionStore(path) as store:
-        for use in everything(store, made):
+        for use in everything(store):
             with pytest.raises(StoreRefused):
                 use()
     assert path.read_bytes() == b"mine"
@@ -192,7 +163,7 @@ class Counting(Files):
     ],
 )
 def test_an_append_is_synced_as_was_asked(
-    path: Path, made: ModuleType, durability: Any, sync: bool | None, syncs: bool
+    path: Path, durability: Any, sync: bool | None, syncs: bool
 ) -> None:
     """The store's durability decides, unless the call says otherwise."""
     files = Counting()
@@ -201,9 +172,7 @@ def test_an_append_is_synced_as_was_asked(
         assert (files.syncs > 0) is syncs
 
 
-def test_a_second_store_on_the_same_directory_sees_all(
-    store: FileExecutionStore, path: Path, made: ModuleType
-) -> None:
+def test_a_second_store_on_the_same_directory_sees_all(store: FileExecutionStore, path: Path) -> None:
     """Two openers of one directory read what either has written, as soon as it is written."""
     with FileExecutionStore(path, "os") as other:
         assert ids(other) == ids(store)
@@ -214,7 +183,7 @@ def test_a_second_store_on_the_same_directory_sees_all(
         assert other.store_id == store.store_id
 
 
-def test_readers_see_whole_executions_while_others_write(path: Path, made: ModuleType) -> None:
+def test_readers_see_whole_executions_while_others_write(path: Path) -> None:
     """Readers beside writers get pages and records that check, and what was acknowledged is always there."""
     faults: list[BaseException] = []
     acknowledged: list[str] = []
@@ -259,7 +228,7 @@ def _child(store: FileExecutionStore, drafts: list[Draft], connection: Any) -> N
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-def test_a_store_works_on_both_sides_of_a_fork(store: FileExecutionStore, made: ModuleType) -> None:
+def test_a_store_works_on_both_sides_of_a_fork(store: FileExecutionStore) -> None:
     """A child writes and reads with the store that its parent had open, and the parent sees it."""
     assert len(ids(store)) == 5
     here, there = multiprocessing.Pipe()
@@ -275,7 +244,7 @@ def test_a_store_works_on_both_sides_of_a_fork(store: FileExecutionStore, made: 
     assert store.verify().ok
 
 
-def test_closing_is_final_for_writing_only(store: FileExecutionStore, path: Path, made: ModuleType) -> None:
+def test_closing_is_final_for_writing_only(store: FileExecutionStore, path: Path) -> None:
     """After close, no append is taken; reading opens what it needs and leaves nothing open."""
     store.close()
     with pytest.raises(StoreWriteFailed):

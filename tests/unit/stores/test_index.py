@@ -6,10 +6,10 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
+from helpers import executions as made
 
 from intentusnet.errors import IntegrityBroken
 from intentusnet.stores import derived, index
@@ -20,7 +20,7 @@ NUMBERS = [5, 4, 3, 2, 1]
 
 
 @pytest.fixture
-def path(tmp_path: Path, made: ModuleType) -> Path:
+def path(tmp_path: Path) -> Path:
     """Five executions in segments of four entries, and no index yet."""
     with FileExecutionStore(tmp_path / "store", "os", settings=Settings(segment_entries=4)) as store:
         for number in reversed(NUMBERS):
@@ -78,7 +78,7 @@ HARM: dict[str, Callable[[Path], object]] = {
 
 @pytest.mark.parametrize("harm", HARM)
 @pytest.mark.parametrize("is_open", [False, True])
-def test_a_bad_index_is_made_anew(path: Path, made: ModuleType, harm: str, is_open: bool) -> None:
+def test_a_bad_index_is_made_anew(path: Path, harm: str, is_open: bool) -> None:
     """Whatever is done to the file, while it is open or not, lists and records are those of the log."""
     with FileExecutionStore(path) as store:
         assert numbers(store) == NUMBERS
@@ -102,7 +102,7 @@ def test_a_bad_index_is_made_anew(path: Path, made: ModuleType, harm: str, is_op
     ],
 )
 def test_a_record_is_not_taken_from_a_bad_index(
-    store: FileExecutionStore, path: Path, made: ModuleType, statement: str
+    store: FileExecutionStore, path: Path, statement: str
 ) -> None:
     """Entries of another execution, or places of no line, are noticed when the record is read."""
     assert numbers(store) == NUMBERS
@@ -132,7 +132,7 @@ def test_a_status_is_not_taken_from_a_bad_index(store: FileExecutionStore, path:
 
 
 def test_a_line_that_stays_wrong_is_damage(
-    store: FileExecutionStore, made: ModuleType, monkeypatch: pytest.MonkeyPatch
+    store: FileExecutionStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """When an index made anew leads to the same wrong line, that is what is reported."""
     monkeypatch.setattr(index.Index, "places", lambda self, name: [index.Place(0, 0, 0, 20)])
@@ -141,9 +141,7 @@ def test_a_line_that_stays_wrong_is_damage(
     assert "seq 0, offset 0" in caught.value.where
 
 
-def test_a_log_that_went_on_otherwise_is_read_anew(
-    store: FileExecutionStore, path: Path, made: ModuleType
-) -> None:
+def test_a_log_that_went_on_otherwise_is_read_anew(store: FileExecutionStore, path: Path) -> None:
     """Lines that were seen and then cut back, with others in their place, are forgotten."""
     with FileExecutionStore(path, "os") as writer:
         writer.append(made.execution(6), sync=False)
@@ -157,7 +155,7 @@ def test_a_log_that_went_on_otherwise_is_read_anew(
         assert numbers(store) == [7, *NUMBERS]
 
 
-def test_where_no_file_can_be_written_memory_will_do(path: Path, made: ModuleType) -> None:
+def test_where_no_file_can_be_written_memory_will_do(path: Path) -> None:
     """With something in the index's place that cannot be removed, all is found as well."""
     (path / "index.sqlite").mkdir()
     with FileExecutionStore(path) as store:
@@ -169,9 +167,7 @@ def test_where_no_file_can_be_written_memory_will_do(path: Path, made: ModuleTyp
     assert list((path / "index.sqlite").iterdir()) == []
 
 
-def test_an_index_in_memory_is_made_anew_too(
-    path: Path, made: ModuleType, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_index_in_memory_is_made_anew_too(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A wrong place in an index that is in memory is noticed and put right like any other."""
     (path / "index.sqlite").mkdir()
     with FileExecutionStore(path) as store:
@@ -181,7 +177,7 @@ def test_an_index_in_memory_is_made_anew_too(
         assert numbers(store) == NUMBERS
 
 
-def test_it_is_taken_in_bit_by_bit(path: Path, made: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_is_taken_in_bit_by_bit(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Transactions that end in the middle of segments and executions leave nothing out."""
     monkeypatch.setattr(index, "_BATCH", 3)
     monkeypatch.setattr(index, "_FOUND_AT_ONCE", 2)
@@ -227,7 +223,7 @@ def test_nothing_is_written_where_nothing_is_new(store: FileExecutionStore, path
     db.close()
 
 
-def test_times_beyond_any_calendar_are_kept_in_order(path: Path, made: ModuleType) -> None:
+def test_times_beyond_any_calendar_are_kept_in_order(path: Path) -> None:
     """A time that a database integer cannot hold is found like the last one that it can."""
     with FileExecutionStore(path) as store:
         store.append(made.execution(6, ts=10**19 - 1))

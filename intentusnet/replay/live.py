@@ -190,7 +190,8 @@ class LiveSession:
                 self._remember(question, None)
                 self._note("asked", asked)
             acts = question.side_effect != "read_only"
-            self._lazy = self._lazy and not acts
+            # A child may act, and its parent link must not lead to an execution that left no trace.
+            self._lazy = self._lazy and not acts and question.kind != "route"
             self._flush(sync=acts)
         return Ticket(question)
 

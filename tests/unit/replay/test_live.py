@@ -142,6 +142,16 @@ def test_read_only_executions_may_be_written_at_their_end() -> None:
     ]  # fmt: skip
 
 
+def test_a_parent_is_in_the_log_before_its_child() -> None:
+    """Also with write_ahead="effects": a parent link never leads to an execution without a trace."""
+    store = Watched()
+    assert route(store, "read_only", [asks], write_ahead="effects")[:2] == ["agent", "opened+asked"]
+    kinds = [(entry.kind, entry.execution) for entry in store.entries(store.resolve("@last~1"))]
+    assert kinds[0][0] == "opened"
+    child = store.get(store.resolve("@last"))
+    assert child.parent is not None and child.parent.execution == kinds[0][1]
+
+
 def test_a_refusal_is_one_append() -> None:
     """Nobody is called, so nothing has to be in the log before."""
     store = Watched()

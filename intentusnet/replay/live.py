@@ -236,14 +236,7 @@ class LiveSession:
         """
         if self._failure is not None:
             raise self._failure
-        data = values.Fragment(outcome.data)
-        tree = {
-            "agent": outcome.agent,
-            "attempt": outcome.attempt,
-            "error": None if outcome.ok else data,
-            "payload": data if outcome.ok else None,
-            "status": "success" if outcome.ok else "error",
-        }
+        tree = outcome.tree(values.Fragment(outcome.data))
         with self._lock:
             if self._held is not None and (self._held[0].ordinal != outcome.attempt or self._held[1].refused):
                 self._tell_held()

@@ -94,14 +94,7 @@ def _candidate(record: ExecutionRecord, pointer: str) -> str:
 
 def _compare_outcomes(record: ExecutionRecord, outcome: Outcome, divergences: Divergences) -> None:
     assert record.outcome is not None
-    tree = values.parse(outcome.data)
-    actual = {
-        "agent": outcome.agent,
-        "attempt": outcome.attempt,
-        "error": None if outcome.ok else tree,
-        "payload": tree if outcome.ok else None,
-        "status": "success" if outcome.ok else "error",
-    }
+    actual = outcome.tree(values.parse(outcome.data))
     divergences.note_all(DivergenceKind.RESPONSE, "", "", differences(record.outcome.tree(), actual))
 
 

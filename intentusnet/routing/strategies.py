@@ -42,6 +42,16 @@ class Outcome:
     agent: str | None = None
     attempt: int | None = None
 
+    def tree(self, data: Any) -> dict[str, Any]:
+        """The outcome as a raw tree, around its data: parsed, or as a fragment."""
+        return {
+            "agent": self.agent,
+            "attempt": self.attempt,
+            "error": None if self.ok else data,
+            "payload": data if self.ok else None,
+            "status": "success" if self.ok else "error",
+        }
+
 
 Core = Generator[Attempts, Finished, Outcome]
 

@@ -104,8 +104,10 @@ def _print(out: Output, rows: tuple[Row, ...]) -> None:
     if wide:
         columns.insert(3, "Strategy")
     table = listing(*columns, right=("Took",))
-    for column in (0, 1, -1):
-        table.columns[column].no_wrap = True
+    # Where there is no room for all, names are cut: `show` has them whole, and a code is no use in part.
+    for column in table.columns:
+        column.no_wrap = column.header not in ("Intent", "Agent")
+        column.overflow = "ellipsis"
     for row in rows:
         intent = row.intent if row.version == "1.0" else f"{row.intent}@{row.version}"
         opened = moment(row.ts).rstrip("Z")

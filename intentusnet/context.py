@@ -83,8 +83,7 @@ _branch: contextvars.ContextVar[tuple[Context, _Scope] | None] = contextvars.Con
     "intentusnet_branch", default=None
 )
 #: The effect whose function runs: what it asks is part of that one answer, and not recorded again. A replay
-#: does
-#: not run it, so it must not take any number of its scope either.
+#: does not run it, so it must not take any number of its scope either.
 _inside_effect: contextvars.ContextVar[Question | None] = contextvars.ContextVar(
     "intentusnet_inside_effect", default=None
 )
@@ -366,10 +365,9 @@ def _takes_argument(call: Callable[..., Any]) -> bool:
 
 def plain(value: Any) -> Any:
     """A model or dataclass as the plain value that it stands for; anything else as it is."""
-    if hasattr(type(value), "model_dump"):
-        return values.decode(codec_for(type(value)).encode(value))
-    if hasattr(type(value), "__dataclass_fields__"):
-        return values.decode(codec_for(type(value)).encode(value))
+    kind = type(value)
+    if hasattr(kind, "model_dump") or hasattr(kind, "__dataclass_fields__"):
+        return values.decode(codec_for(kind).encode(value))
     return value
 
 

@@ -14,14 +14,12 @@ and what to do about it. Each class has a ``code`` (stable, for programs) and an
     │   ├── InvalidAgent         12   a registration that makes no sense
     │   ├── DuplicateAgent       12
     │   ├── AppNotLoaded         12
-    │   ├── MissingExtra         12   an optional dependency is not installed
     │   └── StoreRefused         12   foreign directory, other format version, no permission
     ├── RecordNotFound           10
     ├── NotReplayable            11
     ├── IntegrityBroken          13   bytes on disk are not what was written
-    ├── StoreWriteFailed         12   an append was cut back; nothing of it is in the log
-    │   └── StorePoisoned        12   a failed fsync: the outcome of earlier appends is unknown
-    └── ExecutionInDoubt         14
+    └── StoreWriteFailed         12   an append was cut back; nothing of it is in the log
+        └── StorePoisoned        12   a failed fsync: the outcome of earlier appends is unknown
 
     AgentFailure                      raised *by agents* to fail with a code of their choice
 
@@ -140,12 +138,6 @@ class AppNotLoaded(ConfigurationError):
     code = "APP_NOT_LOADED"
 
 
-class MissingExtra(ConfigurationError):
-    """An optional dependency is not installed; the hint names the extra."""
-
-    code = "MISSING_EXTRA"
-
-
 class StoreRefused(ConfigurationError):
     """The directory is no store of this format version, or cannot be used; it was left as it is."""
 
@@ -184,13 +176,6 @@ class StorePoisoned(StoreWriteFailed):
     """A sync failed: whether earlier appends reached the disk is unknown until the store is opened again."""
 
     code = "STORE_POISONED"
-
-
-class ExecutionInDoubt(IntentusError):
-    """Whether something happened in the world is unknown; a person has to say."""
-
-    code = "IN_DOUBT"
-    exit_code = 14
 
 
 class AgentFailure(Exception):

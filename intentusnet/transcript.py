@@ -13,12 +13,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Literal, Protocol
+from typing import Final, Protocol
 
 ROOT_SCOPE: Final = ""
 NO_ARGUMENTS: Final = b'{"args":[],"kwargs":{}}'
 
-QuestionKind = Literal["agent", "race", "effect", "route", "clock", "random", "uuid", "env", "sleep", "log"]
 #: Kinds that may act on the world: what is asked is in the log before it is done.
 ACTING_KINDS: Final = frozenset({"agent", "effect", "route"})
 #: Kinds that tell something and ask nothing: recorded, never compared, not part of the fingerprint.

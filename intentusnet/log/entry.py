@@ -59,9 +59,6 @@ from binascii import hexlify, unhexlify
 from dataclasses import dataclass
 from hashlib import sha256
 from os import urandom
-from typing import Any
-
-import orjson
 
 from intentusnet.errors import IntegrityBroken, InvalidInput
 
@@ -278,24 +275,6 @@ def check_line(line: bytes, seq: int, previous: bytes) -> tuple[bytes, bytes, in
             "the chain does not continue from the line before", expected=chain.hex(), got=chain_hex.decode()
         )
     return kind, execution, durable, commit, chain, body
-
-
-def parse_body(entry: Entry) -> dict[str, Any]:
-    """The body as a JSON tree, its value tags left as they are.
-
-    Raises:
-        IntegrityBroken: the body is not a JSON object; it was not so when it was written, or was changed.
-    """
-    try:
-        tree: dict[str, Any] = orjson.loads(entry.body)
-    except orjson.JSONDecodeError as error:
-        raise IntegrityBroken(
-            "the body of an entry is not JSON",
-            where=f"seq {entry.seq}",
-            expected="a JSON object",
-            got=f"{_excerpt(entry.body)} ({error})",
-        ) from None
-    return tree
 
 
 def _no_template(line: bytes) -> IntegrityBroken:

@@ -1,10 +1,9 @@
 """`ReplaySession`: answers from a record, and checks that the question is the same.
 
 Nothing here touches the world: a question that is not on record is a divergence, and unwinds its asker.
-    Questions
-are matched within their scope by kind, name and arguments; the n-th of equal ones gets the n-th answer, so
-concurrent identical calls match too. The order within a scope is compared, except among questions that came
-from threads which the agent started itself.
+Questions are matched within their scope by kind, name and arguments; the n-th of equal ones gets the n-th
+answer, so concurrent identical calls match too. The order within a scope is compared, except among questions
+that came from threads which the agent started itself.
 """
 
 from __future__ import annotations

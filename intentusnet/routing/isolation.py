@@ -1,8 +1,7 @@
 """How an agent's body is run: the one seam through which agents are called.
 
-Whatever the agent does, an `Answer` comes out: a value of its output type, or an `ErrorInfo`. Only signals of
-    the
-router itself, and the user's Ctrl-C, pass through.
+Whatever the agent does, an `Answer` comes out: a value of its output type, or an `ErrorInfo`. Only signals
+of the router itself, and the user's Ctrl-C, pass through.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """What a crash leaves behind, and what no crash can do: torn is put aside, damaged is refused."""
 
 import hashlib
+import json
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from intentusnet.errors import IntegrityBroken, StoreWriteFailed
 from intentusnet.ids import ManualClock
-from intentusnet.log.entry import format_line, genesis, parse_body, parse_line
+from intentusnet.log.entry import format_line, genesis, parse_line
 from intentusnet.log.head import HEAD_FILE, HeadNote, read_note
 from intentusnet.log.recovery import recover_tail
 from intentusnet.log.segment import FILES, Files, iter_lines, segment_name
@@ -58,7 +59,7 @@ def assert_put_aside(directory: Path, torn: bytes, after: int, files: Files = FI
     recovery = entries[after + 1]
     digest = hashlib.sha256(torn).hexdigest()
     name = f"quarantine/{after + 1}-{digest[:16]}.torn"
-    assert parse_body(recovery) == {"after": after, "bytes": len(torn), "file": name, "sha256": digest}
+    assert json.loads(recovery.body) == {"after": after, "bytes": len(torn), "file": name, "sha256": digest}
     assert recovery.execution == ""
     assert (directory / name).read_bytes() == torn
     assert entries[-1].durable == after + 1
@@ -354,7 +355,7 @@ def test_no_failure_in_a_recovery_loses_the_torn_bytes(tmp_path: Path, tail: byt
         log.append(drafts(1), sync=True)
         log.close()
         entries = log_of(store, None)
-        noted = [parse_body(entry) for entry in entries if entry.kind == "recovery"]
+        noted = [json.loads(entry.body) for entry in entries if entry.kind == "recovery"]
         assert [entry.kind for entry in entries[:3]] == ["opened"] * 3
         assert noted and tail in [path.read_bytes() for path in (store / "quarantine").iterdir()]
         assert all((store / str(body["file"])).exists() for body in noted)

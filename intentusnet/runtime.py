@@ -28,8 +28,9 @@ from intentusnet.envelope import (
     names_of,
     routing_of,
 )
-from intentusnet.errors import ConfigurationError, InvalidEnvelope, InvalidInput
+from intentusnet.errors import ConfigurationError, InvalidEnvelope
 from intentusnet.ids import SYSTEM_CLOCK, SYSTEM_IDS, Clock, Ids
+from intentusnet.log.durability import Durability, check_durability
 from intentusnet.policy import (
     NO_POLICY,
     CompiledPolicy,
@@ -52,7 +53,6 @@ from intentusnet.transcript import Answer, Session
 #: An execution may be nested in that many others unless the runtime is told another number.
 DEFAULT_MAX_DEPTH: Final = 16
 
-Durability = Literal["disk", "os"]
 Handler = TypeVar("Handler")
 
 
@@ -217,7 +217,7 @@ class IntentusRuntime:
             caller: a `Caller`, or a name, to which `roles` and `tenant` belong.
             tags, priority, idempotency_key, traceparent: see `IntentEnvelope`.
             timeout: seconds from now until the envelope's deadline, after which no agent is called.
-            durability: "disk" or "os" for this execution, whatever the store's own is.
+            durability: "disk", "os" or "async" for this execution, whatever the store's own is.
 
         Raises:
             InvalidEnvelope: an argument makes no sense; nothing was called.
@@ -241,8 +241,7 @@ class IntentusRuntime:
             idempotency_key=idempotency_key,
             traceparent=traceparent,
         )
-        if durability not in (None, "disk", "os"):
-            raise InvalidInput("there is no such durability", expected="'disk' or 'os'", got=repr(durability))
+        check_durability(durability)
         return self._router.route_request(
             Request(envelope, values.encode(envelope.payload), durability=durability)
         )

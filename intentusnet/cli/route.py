@@ -44,7 +44,7 @@ _AGENT_FAILED: Final = 4
 @click.option("--priority", type=int, default=0, metavar="N", help="Higher is more urgent.  [default: 0]")
 @click.option("--timeout", type=float, metavar="SECONDS", help="After that no agent is called any more.")
 @click.option("--idempotency-key", metavar="KEY", help="The caller's own name for the same request.")
-@click.option("--durability", type=Words(("disk", "os")), help="When the record counts as written.")
+@click.option("--durability", type=Words(("disk", "os", "async")), help="When the record counts as written.")
 @click.option("--dry-run", is_flag=True, help="Print the plan; call and record nothing.")
 @shared_options("store", "app", "policy")
 @pass_invocation

@@ -195,5 +195,5 @@ def _write(directory: Path, identity: Identity, files: Files) -> None:
         must_sync(lambda: files.fsync(fd), new)
     finally:
         files.close(fd)
-    os.replace(new, directory / STORE_FILE)
+    files.rename(new, directory / STORE_FILE)
     must_sync(lambda: files.fsync_dir(directory), directory)

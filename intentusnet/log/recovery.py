@@ -89,7 +89,7 @@ def recover_tail(
     # A segment is begun only when the one before is on disk.
     durable = max(durable, scan.durable, segments[-1].first - 1 if segments else -1, note.seq if note else -1)
     if scan.broken is not None and scan.segment is not None:
-        durable = max(durable, _highest_durable(scan.segment.path, scan.tail.offset))
+        durable = max(durable, _highest_durable(scan.segment, scan.tail.offset))
         if seq <= durable or scan.segment is not segments[-1]:
             raise scan.broken
     elif seq <= durable:
@@ -109,23 +109,23 @@ def _start(directory: Path, segments: Sequence[Segment], store_id: str, note: He
     if note is not None:
         index = next((at for at, segment in enumerate(segments) if segment.first == note.first), index)
         if index >= 0 and segments[index].first == note.first:
-            noted = _entry_ending_at(segments[index].path, note.offset)
+            noted = _entry_ending_at(segments[index], note.offset)
             if noted is not None and (noted[1].seq, noted[1].chain.hex()) == (note.seq, note.chain):
-                before = _entry_ending_at(segments[index].path, noted[0])
+                before = _entry_ending_at(segments[index], noted[0])
                 if before is not None:
                     return Tail(note.first, noted[0], note.seq, before[1].chain)
     if index <= 0:
         return Tail(0, 0, 0, genesis(store_id))
-    first, previous = segments[index].first, segments[index - 1].path
-    last = _entry_ending_at(previous, previous.stat().st_size)
+    first, previous = segments[index].first, segments[index - 1]
+    last = _entry_ending_at(previous, previous.size())
     if last is None or last[1].seq != first - 1:
         what = "a segment does not end where the next one begins"
-        raise _refused(previous, what, f"seq {first - 1}", f"seq {last[1].seq}" if last else "no line")
+        raise _refused(previous.path, what, f"seq {first - 1}", f"seq {last[1].seq}" if last else "no line")
     return Tail(first, 0, first, last[1].chain)
 
 
-def _entry_ending_at(path: Path, end: int) -> tuple[int, Entry] | None:
-    found = line_ending_at(path, end)
+def _entry_ending_at(segment: Segment, end: int) -> tuple[int, Entry] | None:
+    found = line_ending_at(segment, end)
     try:
         return None if found is None else (found[0], parse_line(found[1]))
     except IntegrityBroken:
@@ -146,7 +146,7 @@ def _scan(directory: Path, segments: Sequence[Segment], start: Tail, note: HeadN
             tail = Tail(tail.seq, 0, tail.seq, tail.chain)
         first, offset, seq, chain = tail
         broken: IntegrityBroken | None = None
-        for at, line in iter_lines(segment.path, offset):
+        for at, line in iter_lines(segment, offset):
             try:
                 _, _, claim, _, chain_here, _ = check_line(line, seq, chain)
             except IntegrityBroken as error:
@@ -157,7 +157,7 @@ def _scan(directory: Path, segments: Sequence[Segment], start: Tail, note: HeadN
                 noted = HeadNote(chain.hex(), offset, segment.path.name, seq)
             seq += 1
         tail = Tail(first, offset, seq, chain)
-        size = segment.path.stat().st_size
+        size = segment.size()
         if size < offset:
             what = "lines that were written are gone"
             raise _refused(segment.path, what, f"{offset} bytes at least", f"{size} bytes")
@@ -169,10 +169,10 @@ def _scan(directory: Path, segments: Sequence[Segment], start: Tail, note: HeadN
     return _Scan(tail, None, durable, noted, None)
 
 
-def _highest_durable(path: Path, offset: int) -> int:
+def _highest_durable(segment: Segment, offset: int) -> int:
     """What the lines from a bad place on, as far as they can be read, say was on disk before them."""
     highest = -1
-    for _, line in iter_lines(path, offset):
+    for _, line in iter_lines(segment, offset):
         try:
             highest = max(highest, parse_line(line).durable)
         except IntegrityBroken:

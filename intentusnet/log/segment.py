@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
 from intentusnet.errors import IntegrityBroken, StorePoisoned
 
@@ -27,7 +28,8 @@ LOG_DIR = "log"
 QUARANTINE_DIR = "quarantine"
 LOCK_FILE = "lock"
 MAX_ENTRIES = 65_536
-"""Lines of a full segment: 256 times 256, so that seq N of a log lies in a segment that arithmetic finds."""
+MAX_BYTES = 256 << 20
+"""A segment is full at so many lines, or so many bytes."""
 
 _NAME = re.compile(r"([0-9]{20})\.jsonl")
 _READ_BYTES = 1 << 18
@@ -42,6 +44,14 @@ class Segment:
 
     first: int
     path: Path
+
+    def open(self) -> BinaryIO:
+        """The segment's lines, to be read and sought in."""
+        return self.path.open("rb", buffering=_READ_BYTES)
+
+    def size(self) -> int:
+        """How many bytes its lines are."""
+        return self.path.stat().st_size
 
 
 class Files:
@@ -87,6 +97,10 @@ class Files:
     def mkdir(self, path: Path) -> None:
         """Creates one directory; its parent must exist."""
         os.mkdir(path)
+
+    def rename(self, old: Path, new: Path) -> None:
+        """Gives a file another name, in place of the file that had it."""
+        os.replace(old, new)
 
     def unlink(self, path: Path) -> None:
         """Removes a file's name."""
@@ -197,16 +211,21 @@ def list_segments(log: Path) -> tuple[Segment, ...]:
     return tuple(segments)
 
 
-def iter_lines(path: Path, offset: int = 0) -> Iterator[tuple[int, bytes]]:
-    """The complete lines of a file from an offset on, each with its own offset and without its newline.
+def segment_at(log: Path, first: int) -> Segment:
+    """The segment of a log directory whose first line has that seq, whether it is there or not."""
+    return Segment(first, log / segment_name(first))
 
-    Bytes after the last newline are not yielded. Holds one line in memory, whatever the file's size.
+
+def iter_lines(segment: Segment, offset: int = 0) -> Iterator[tuple[int, bytes]]:
+    """The complete lines of a segment from an offset on, each with its own offset and without its newline.
+
+    Bytes after the last newline are not yielded. Holds one line in memory, whatever the segment's size.
 
     Args:
-        path: the file.
+        segment: whose lines.
         offset: where a line begins, in bytes.
     """
-    with path.open("rb", buffering=_READ_BYTES) as file:
+    with segment.open() as file:
         file.seek(offset)
         for line in file:
             if not line.endswith(b"\n"):
@@ -215,9 +234,9 @@ def iter_lines(path: Path, offset: int = 0) -> Iterator[tuple[int, bytes]]:
             offset += len(line)
 
 
-def line_ending_at(path: Path, end: int) -> tuple[int, bytes] | None:
+def line_ending_at(segment: Segment, end: int) -> tuple[int, bytes] | None:
     """The line whose newline is the last byte before ``end``, with its offset; None if there is none."""
-    with path.open("rb") as file:
+    with segment.open() as file:
         start, data, step = end, b"", 4096
         while start > 0:
             step = min(start, step * 2)

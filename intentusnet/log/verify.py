@@ -22,13 +22,12 @@ from intentusnet.log.entry import Entry, check_line, genesis, parse_line
 from intentusnet.log.executions import Executions, check_follows, read_entry
 from intentusnet.log.head import HeadNote, read_note
 from intentusnet.log.identity import STORE_FILE, read_identity
-from intentusnet.log.segment import LOG_DIR, list_segments
+from intentusnet.log.segment import LOG_DIR, Segment, list_segments
 
 #: Told how many bytes have been checked, and how many there are.
 Progress = Callable[[int, int], None]
 
 _LINES_PER_PROGRESS: Final = 4096
-_READ_BYTES: Final = 1 << 18
 _NEWLINE: Final = 10
 # A line that a writer is in the middle of writing is whole within microseconds; one that is still not whole
 # after the last of these pauses (seconds) is not being written.
@@ -149,10 +148,8 @@ def verify_store(directory: Path, progress: Progress | None = None) -> VerifyRep
     note = read_note(directory)
     try:
         segments = list_segments(directory / LOG_DIR)
-        total = sum(segment.path.stat().st_size for segment in segments)
-        parts = [
-            Part(segment.path.name, segment.first, partial(_raw_lines, segment.path)) for segment in segments
-        ]
+        total = sum(segment.size() for segment in segments)
+        parts = [Part(segment.path.name, segment.first, partial(_raw_lines, segment)) for segment in segments]
         return verify_parts(identity.store_id, parts, note=note, progress=progress, total=total)
     except IntegrityBroken as fault:
         stray = FirstBad(None, Path(fault.where).name, 1, 0, fault.message, fault.expected, fault.where)
@@ -359,8 +356,8 @@ def _cut(raw: bytes) -> IntegrityBroken:
     return IntegrityBroken("a line has no end", expected="a newline", got=f"{len(raw)} bytes without one")
 
 
-def _raw_lines(path: Path) -> Iterator[bytes]:
-    with path.open("rb", buffering=_READ_BYTES) as file:
+def _raw_lines(segment: Segment) -> Iterator[bytes]:
+    with segment.open() as file:
         for raw in file:
             yield raw if raw[-1] == _NEWLINE else _settled(file, raw)
 

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from intentusnet.errors import IntentusError, StorePoisoned, StoreWriteFailed
 from intentusnet.ids import Clock
+from intentusnet.log.durability import Durability
 from intentusnet.log.entry import Draft, format_line, genesis
 from intentusnet.log.groups import Request
 from intentusnet.log.head import Head, Tail
@@ -28,6 +29,7 @@ from intentusnet.log.recovery import recover_tail
 from intentusnet.log.segment import (
     FILES,
     LOG_DIR,
+    MAX_BYTES,
     MAX_ENTRIES,
     Files,
     create_segment,
@@ -60,6 +62,7 @@ class LogWriter:
         store_id: 32 lowercase hex digits.
         clock: what the lines' ``ts`` are taken from.
         max_entries: lines of a full segment; the same in every process that writes to the store.
+        max_bytes: a segment of that many bytes is full, too; only a batch's last line may lie beyond.
         files: the calls that change the store.
 
     Raises:
@@ -73,6 +76,7 @@ class LogWriter:
         *,
         clock: Clock,
         max_entries: int = MAX_ENTRIES,
+        max_bytes: int = MAX_BYTES,
         files: Files = FILES,
     ) -> None:
         self._store_id = store_id
@@ -81,6 +85,7 @@ class LogWriter:
         self._log = directory / LOG_DIR
         self._clock = clock
         self._max_entries = max_entries
+        self._max_bytes = max_bytes
         self._files = files
         self._begun = -1
         self._head = Head(directory, files)
@@ -91,12 +96,12 @@ class LogWriter:
         """The highest seq that this writer knows to be on disk; -1 for none."""
         return self._head.durable
 
-    def append(self, drafts: Sequence[Draft], *, sync: bool) -> range:
+    def append(self, drafts: Sequence[Draft], *, durability: Durability) -> range:
         """Writes the drafts as consecutive lines and returns their seqs.
 
         Args:
             drafts: the entries, in order; all of them get into the log, or none.
-            sync: True returns when they are on disk, False when the operating system has them.
+            durability: how durable they are when this returns.
 
         Raises:
             StoreWriteFailed: nothing of it is in the log; later appends may work.
@@ -105,6 +110,7 @@ class LogWriter:
         """
         if not drafts:
             return range(0)
+        sync = durability == "disk"
         request = Request(drafts)
         groups = self._head.synced if sync else self._head.unsynced
         group = groups.join(request)
@@ -206,7 +212,7 @@ class LogWriter:
         try:
             while drafts:
                 room = self._max_entries - (tail.seq - tail.first)
-                if room <= 0:
+                if room <= 0 or tail.offset >= self._max_bytes:
                     sealed, durable = tail, tail.seq - 1
                     fd = self._next_segment(fd, tail)
                     made[fd] = tail.seq

@@ -15,6 +15,7 @@ from typing import Any, Literal
 from intentusnet import values
 from intentusnet.errors import BranchCancelled
 from intentusnet.ids import Clock
+from intentusnet.log.durability import Durability
 from intentusnet.log.entry import Draft
 from intentusnet.record import RecordedQuestion, fingerprint_of, implied_steps
 from intentusnet.response import ErrorCode, ErrorInfo
@@ -145,7 +146,9 @@ class LiveSession:
         self._request = request
         self._store = store
         self._clock = clock
-        self._sync = None if request.durability is None else request.durability == "disk"
+        self._durability = request.durability
+        # What is written before the end need not be on disk before it, unless something is about to act.
+        self._between: Durability = "async" if (request.durability or store.durability) == "async" else "os"
         self._lock = threading.Lock()
         self._pending: list[Draft] = []
         self._commits = hashlib.sha256()
@@ -250,7 +253,7 @@ class LiveSession:
             }
             self._note("closed", values.dumps(closed))
             drafts, self._pending = self._pending, []
-            self._store.append(drafts, sync=self._sync)
+            self._store.append(drafts, durability=self._durability)
         return fingerprint
 
     def _open(self, opening: Opening) -> None:
@@ -332,7 +335,7 @@ class LiveSession:
             with self._lock:
                 drafts, self._pending = self._pending, []
                 if drafts:
-                    self._store.append(drafts, sync=False)
+                    self._store.append(drafts, durability=self._between)
             if sync:
                 self._store.sync()
         except BaseException as failure:

@@ -9,6 +9,7 @@ from typing import Protocol
 from intentusnet import values
 from intentusnet.agents import Agent, Registry
 from intentusnet.envelope import IntentEnvelope
+from intentusnet.log.durability import Durability
 from intentusnet.policy.compile import CompiledPolicy
 from intentusnet.record import ParentLink
 from intentusnet.response import AgentResponse, AttemptSummary, ErrorInfo
@@ -27,14 +28,14 @@ class Request:
         payload: its payload, encoded.
         parent: which question of which execution asks for it.
         depth: how many executions it is nested in.
-        durability: "disk" or "os" for this execution; None for the store's own.
+        durability: "disk", "os" or "async" for this execution; None for the store's own.
     """
 
     envelope: IntentEnvelope
     payload: bytes
     parent: ParentLink | None = None
     depth: int = 0
-    durability: str | None = None
+    durability: Durability | None = None
 
 
 class Recorder(Session, Protocol):

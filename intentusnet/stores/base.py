@@ -15,8 +15,9 @@ from types import TracebackType
 from typing import Any, Final, Protocol, Self
 
 from intentusnet.errors import InvalidInput, StoreRefused
+from intentusnet.log.durability import Durability
 from intentusnet.log.entry import Draft, Entry
-from intentusnet.log.segment import MAX_ENTRIES
+from intentusnet.log.segment import MAX_BYTES, MAX_ENTRIES
 from intentusnet.log.verify import Progress, VerifyReport
 from intentusnet.record import ExecutionRecord
 
@@ -31,23 +32,33 @@ class Settings:
     """What a store is told once, when it is made, and keeps.
 
     Args:
-        segment_entries: a segment of the log is sealed at that many entries.
+        segment_entries: a segment of the log is sealed at that many entries,
+        segment_bytes: or when it holds that many bytes.
+        compress: whether a segment is compressed when it is sealed.
 
     Raises:
         InvalidInput: an argument is out of its range.
     """
 
     segment_entries: int = MAX_ENTRIES
+    segment_bytes: int = MAX_BYTES
+    compress: bool = False
 
     def __post_init__(self) -> None:
-        if type(self.segment_entries) is not int or self.segment_entries < 1:
+        for name, count in (("segment_entries", self.segment_entries), ("segment_bytes", self.segment_bytes)):
+            if type(count) is not int or count < 1:
+                raise InvalidInput("a segment holds at least one entry", where=name, got=repr(count))
+        if type(self.compress) is not bool:
             raise InvalidInput(
-                "a segment holds at least one entry", where="segment_entries", got=repr(self.segment_entries)
+                "segments are compressed or not",
+                where="compress",
+                expected="true or false",
+                got=repr(self.compress),
             )
 
     def tree(self) -> dict[str, Any]:
         """The settings as they stand in store.json."""
-        return {"segment_entries": self.segment_entries}
+        return {name: getattr(self, name) for name in self.__slots__}
 
     @classmethod
     def from_tree(cls, tree: Mapping[str, Any], *, where: str) -> Self:
@@ -62,7 +73,7 @@ class Settings:
             raise StoreRefused(
                 "the store's settings cannot be used",
                 where=where,
-                expected='{"segment_entries": <number>}',
+                expected=f"{', '.join(sorted(cls.__slots__))}, or some of them",
                 got=repr(dict(tree)),
                 hint="A newer version of intentusnet may have made the store.",
             ) from fault
@@ -229,16 +240,20 @@ class ExecutionStore(Protocol):
         """32 hex digits that no other store has; the log's chain starts from them."""
         ...
 
-    def append(self, drafts: Sequence[Draft], *, sync: bool | None = None) -> Sequence[int]:
+    @property
+    def durability(self) -> Durability:
+        """How durable an entry is when an append returns that is not told otherwise."""
+        ...
+
+    def append(self, drafts: Sequence[Draft], *, durability: Durability | None = None) -> Sequence[int]:
         """Appends entries, all or none, one directly after the other.
 
         Args:
             drafts: what to append.
-            sync: True returns when they are on disk, False when the operating system has them, None as the
-                store was told.
+            durability: how durable they are when this returns; None as the store was told.
 
         Returns:
-            Their seqs.
+            Their seqs; with "async" nothing, because they are not known yet.
 
         Raises:
             StoreWriteFailed: nothing of it is in the log.

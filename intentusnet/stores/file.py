@@ -14,10 +14,11 @@ import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Literal, Self, TypeVar
+from typing import Final, Self, TypeVar
 
-from intentusnet.errors import IntegrityBroken, InvalidInput, StoreRefused, StoreWriteFailed
+from intentusnet.errors import IntegrityBroken, StoreRefused, StoreWriteFailed
 from intentusnet.ids import SYSTEM_CLOCK, Clock
+from intentusnet.log.durability import Durability, check_durability
 from intentusnet.log.entry import Draft, Entry
 from intentusnet.log.identity import STORE_FILE, Identity, create_identity, find_identity, read_identity
 from intentusnet.log.segment import FILES, LOG_DIR, Files
@@ -29,10 +30,6 @@ from intentusnet.stores.finding import not_found, page_of, resolve
 from intentusnet.stores.index import Index
 from intentusnet.stores.reading import Doubt, Known, Lines, rows
 
-Durability = Literal["disk", "os"]
-
-DURABILITIES: Final = ("disk", "os")
-
 _T = TypeVar("_T")
 
 
@@ -41,7 +38,7 @@ class FileExecutionStore:
 
     Args:
         path: the directory.
-        durability: when an append returns: "disk" when it is on disk, "os" when the operating system has it.
+        durability: how durable an entry is when an append returns: "disk", "os" or "async".
         clock: what the lines' ``ts`` are taken from.
         create: whether the first append may make the store.
         settings: of a store that is made; one that is there has its own.
@@ -61,13 +58,7 @@ class FileExecutionStore:
         settings: Settings | None = None,
         files: Files = FILES,
     ) -> None:
-        if durability not in DURABILITIES:
-            raise InvalidInput(
-                "there is no such durability",
-                where="durability",
-                expected=" or ".join(DURABILITIES),
-                got=repr(durability),
-            )
+        check_durability(durability)
         self._path = Path(path)
         self._durability = durability
         self._clock = clock
@@ -112,16 +103,20 @@ class FileExecutionStore:
             return self._settings
         return Settings.from_tree(identity.settings, where=str(self._path / STORE_FILE))
 
-    def append(self, drafts: Sequence[Draft], *, sync: bool | None = None) -> range:
+    @property
+    def durability(self) -> Durability:
+        """How durable an entry is when an append returns that is not told otherwise."""
+        return self._durability
+
+    def append(self, drafts: Sequence[Draft], *, durability: Durability | None = None) -> range:
         """Appends entries, all or none, one directly after the other.
 
         Args:
             drafts: what to append.
-            sync: True returns when they are on disk, False when the operating system has them, None as the
-                store's durability says.
+            durability: how durable they are when this returns; None for the store's own.
 
         Returns:
-            Their seqs.
+            Their seqs; with "async" none, because they are not known yet.
 
         Raises:
             StoreRefused: there is no store, and it cannot be made or must not be.
@@ -132,7 +127,7 @@ class FileExecutionStore:
         if not drafts:
             return range(0)
         writer = self._writer or self._open_writer()
-        return writer.append(drafts, sync=self._durability == "disk" if sync is None else sync)
+        return writer.append(drafts, durability=durability or self._durability)
 
     def sync(self) -> None:
         """Returns when everything that was appended through this object is on disk.
@@ -238,11 +233,13 @@ class FileExecutionStore:
             if self._writer is None:
                 if self._found() is None:
                     self._identity = self._made()
+                settings = self.settings
                 self._writer = LogWriter(
                     self._path,
                     self.store_id,
                     clock=self._clock,
-                    max_entries=self.settings.segment_entries,
+                    max_entries=settings.segment_entries,
+                    max_bytes=settings.segment_bytes,
                     files=self._files,
                 )
             return self._writer

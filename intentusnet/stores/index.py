@@ -28,7 +28,7 @@ from intentusnet.log.segment import (
     iter_lines,
     line_ending_at,
     list_segments,
-    segment_name,
+    segment_at,
 )
 from intentusnet.stores.base import STATUSES, Query
 from intentusnet.stores.derived import DerivedDatabase, transaction
@@ -227,7 +227,7 @@ class Index:
             return Tail(0, 0, 0, genesis(self._store_id))
         tail = Tail(*row[1:])
         try:
-            found = line_ending_at(self._log / segment_name(tail.first), tail.offset)
+            found = line_ending_at(segment_at(self._log, tail.first), tail.offset)
             last = None if found is None else parse_line(found[1])
         except (IntegrityBroken, FileNotFoundError):
             last = None
@@ -241,7 +241,7 @@ class Index:
 def _goes_on(segments: Sequence[Segment], tail: Tail) -> bool:
     """Whether the log has anything behind that place."""
     return any(
-        segment.path.stat().st_size > (tail.offset if segment.first == tail.first else 0)
+        segment.size() > (tail.offset if segment.first == tail.first else 0)
         for segment in segments
         if segment.first >= tail.first
     )
@@ -295,7 +295,7 @@ class _Intake:
                 got=segment.path.name,
             )
         end = self.tail.offset if segment.first == self.tail.first else 0
-        for offset, line in iter_lines(segment.path, end):
+        for offset, line in iter_lines(segment, end):
             chain = check_line(line, self.tail.seq, self.tail.chain)[4]
             place = Place(self.tail.seq, segment.first, offset, len(line) + 1)
             self._take_entry(parse_line(line), place)
@@ -305,7 +305,7 @@ class _Intake:
             if self._left == 0:
                 return
         # Behind the last segment's last line, another writer may be in the middle of the next one.
-        if segment is not self._segments[-1] and segment.path.stat().st_size > end:
+        if segment is not self._segments[-1] and segment.size() > end:
             raise IntegrityBroken("a line has no end", expected="a newline", got="the end of the segment")
 
     def _take_entry(self, entry: Entry, place: Place) -> None:
@@ -365,4 +365,4 @@ class _Intake:
         return self._names[key]
 
     def _log_name(self) -> str:
-        return str(self._segments[0].path.parent / segment_name(self.tail.first))
+        return str(segment_at(self._segments[0].path.parent, self.tail.first).path)

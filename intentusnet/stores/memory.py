@@ -14,6 +14,7 @@ from typing import Self
 
 from intentusnet.errors import StoreWriteFailed
 from intentusnet.ids import SYSTEM_CLOCK, Clock
+from intentusnet.log.durability import Durability
 from intentusnet.log.entry import Draft, Entry, format_line, genesis
 from intentusnet.log.executions import check_execution, read_entry
 from intentusnet.log.verify import Part, Progress, VerifyReport, verify_parts
@@ -51,8 +52,13 @@ class MemoryExecutionStore:
         """32 hex digits that no other store has."""
         return self._store_id
 
-    def append(self, drafts: Sequence[Draft], *, sync: bool | None = None) -> range:
-        """Appends entries; there is no disk, so that ``sync`` makes no difference.
+    @property
+    def durability(self) -> Durability:
+        """Always "async": nobody but this process has the entries."""
+        return "async"
+
+    def append(self, drafts: Sequence[Draft], *, durability: Durability | None = None) -> range:
+        """Appends entries; there is no disk, so that the durability makes no difference.
 
         Raises:
             StoreWriteFailed: the store is closed.

@@ -14,7 +14,7 @@ from typing import BinaryIO
 from intentusnet.errors import IntegrityBroken
 from intentusnet.log.entry import Entry
 from intentusnet.log.executions import check_execution, read_entry
-from intentusnet.log.segment import segment_name
+from intentusnet.log.segment import segment_at
 from intentusnet.stores.base import Query, Row
 from intentusnet.stores.finding import has_text, matches, summarise
 from intentusnet.stores.index import Index, Place
@@ -46,10 +46,10 @@ class Lines(ExitStack):
         Raises:
             Doubt: no such entry lies there, or not as it was written.
         """
-        path = self._log / segment_name(place.segment)
+        segment = segment_at(self._log, place.segment)
         try:
             if place.segment not in self._open:
-                self._open[place.segment] = self.enter_context(path.open("rb"))
+                self._open[place.segment] = self.enter_context(segment.open())
             file = self._open[place.segment]
             file.seek(place.offset)
             data = file.read(place.length)
@@ -63,7 +63,7 @@ class Lines(ExitStack):
             fault = IntegrityBroken("a segment is gone")
         except IntegrityBroken as broken:
             fault = broken
-        fault.where = f"{path}, seq {place.seq}, offset {place.offset}"
+        fault.where = f"{segment.path}, seq {place.seq}, offset {place.offset}"
         raise Doubt(fault)
 
     def check(self, execution_id: str, entries: Sequence[Entry]) -> None:

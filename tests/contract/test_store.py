@@ -9,6 +9,7 @@ from helpers.stores import ids
 
 from intentusnet.errors import IntegrityBroken, RecordNotFound, StoreWriteFailed
 from intentusnet.ids import ManualClock
+from intentusnet.log.durability import DURABILITIES, Durability
 from intentusnet.log.entry import Draft
 from intentusnet.log.verify import verify_portable
 from intentusnet.stores.base import ExecutionStore
@@ -32,17 +33,20 @@ def test_appending_nothing_appends_nothing(store: ExecutionStore) -> None:
     assert store.list().rows == ()
 
 
-@pytest.mark.parametrize("sync", [None, True, False])
-def test_the_way_of_syncing_changes_nothing_that_is_read(store: ExecutionStore, sync: bool | None) -> None:
-    """Appended with sync, without, or by default, an execution reads the same."""
-    assert list(store.append(made.execution(1), sync=sync)) == [0, 1]
+@pytest.mark.parametrize("durability", [None, *DURABILITIES])
+def test_the_durability_changes_nothing_that_is_read(
+    store: ExecutionStore, durability: Durability | None
+) -> None:
+    """Appended in whatever durability, an execution reads the same, at once."""
+    store.append(made.execution(1), durability=durability)
     assert store.get(made.id_of(1)).status == "success"
+    assert [entry.seq for entry in store.entries(made.id_of(1))] == [0, 1]
 
 
 def test_everything_can_be_synced_at_once(store: ExecutionStore) -> None:
     """`sync` serves all appends before it, and does nothing where there is nothing."""
     store.sync()
-    store.append(made.execution(1), sync=False)
+    store.append(made.execution(1), durability="os")
     store.sync()
     store.sync()
     assert store.verify().entries == 2

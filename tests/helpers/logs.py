@@ -15,8 +15,10 @@ from intentusnet.log.segment import (
     LOG_DIR,
     MAX_ENTRIES,
     Files,
+    Segment,
     iter_lines,
     list_segments,
+    segment_at,
     segment_name,
 )
 from intentusnet.log.writer import LogWriter
@@ -110,12 +112,16 @@ def log_of(directory: Path, max_entries: int | None = MAX_ENTRIES) -> list[Entry
     segments = list_segments(directory / LOG_DIR)
     for segment in segments:
         assert segment.first == len(entries)
-        for _, line in iter_lines(segment.path):
+        for _, line in iter_lines(segment):
             chain = check_line(line, len(entries), chain)[4]
             entries.append(parse_line(line))
         assert segment.path.read_bytes()[-1:] in (b"\n", b"")
     assert max_entries is None or all(b.first - a.first == max_entries for a, b in pairwise(segments))
     return entries
+
+
+def first_of(directory: Path) -> Segment:
+    return segment_at(directory / LOG_DIR, 0)
 
 
 def files_of(directory: Path) -> dict[str, bytes]:

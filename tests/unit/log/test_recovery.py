@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
-from helpers.logs import FIRST, STORE, FailsAt, Unsynced, drafts, files_of, log_of, writer
+from helpers.logs import FIRST, STORE, FailsAt, Unsynced, drafts, files_of, first_of, log_of, writer
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -22,10 +22,10 @@ def written(directory: Path, *, durable: int, then: int = 0, max_entries: int = 
     directory.mkdir(exist_ok=True)
     log = writer(directory, max_entries=max_entries)
     if durable:
-        log.append(drafts(durable), sync=True)
+        log.append(drafts(durable), durability="disk")
     note = read_note(directory)
     if then:
-        log.append(drafts(then, "unsynced "), sync=False)
+        log.append(drafts(then, "unsynced "), durability="os")
     log.close()
     if note is None:
         (directory / HEAD_FILE).unlink()
@@ -39,7 +39,7 @@ def refused(directory: Path, words: str) -> IntegrityBroken:
     log = writer(directory)
     for _ in range(2):
         with pytest.raises(IntegrityBroken, match=words) as caught:
-            log.append(drafts(1), sync=True)
+            log.append(drafts(1), durability="disk")
     log.close()
     after = files_of(directory)
     assert after.pop("lock", b"") == before.pop("lock", b"")
@@ -51,7 +51,7 @@ def refused(directory: Path, words: str) -> IntegrityBroken:
 def assert_put_aside(directory: Path, torn: bytes, after: int, files: Files = FILES) -> None:
     """The next append finds the torn bytes in the quarantine, and a recovery entry that tells of them."""
     log = writer(directory, files)
-    seqs = log.append(drafts(1, "next "), sync=True)
+    seqs = log.append(drafts(1, "next "), durability="disk")
     log.close()
     entries = log_of(directory, None)
     assert [entry.kind for entry in entries[after + 1 :]] == ["recovery", "opened"]
@@ -70,7 +70,7 @@ def test_a_tail_may_be_torn_anywhere(tmp_path: Path) -> None:
     written(tmp_path / "whole", durable=2, then=2)
     data, note = (tmp_path / "whole" / FIRST).read_bytes(), (tmp_path / "whole" / HEAD_FILE).read_bytes()
     ends = [0]
-    for offset, line in iter_lines(tmp_path / "whole" / FIRST):
+    for offset, line in iter_lines(first_of(tmp_path / "whole")):
         ends.append(offset + len(line) + 1)
     for length in range(ends[2], len(data) + 1):
         # A directory of its own each: overwriting a file can make the file system write it out at once.
@@ -81,7 +81,7 @@ def test_a_tail_may_be_torn_anywhere(tmp_path: Path) -> None:
         good = max(number for number, end in enumerate(ends) if end <= length)
         if length in ends:
             log = writer(store, Unsynced())
-            assert log.append(drafts(1), sync=False) == range(good, good + 1)
+            assert log.append(drafts(1), durability="os") == range(good, good + 1)
             log.close()
             assert not (store / "quarantine").exists()
         else:
@@ -111,7 +111,7 @@ def test_damage_in_unsynced_lines_is_torn_too(
     directory = tmp_path_factory.mktemp("store")
     written(directory, durable=2, then=3)
     raw = (directory / FIRST).read_bytes()
-    ends = [offset for offset, _ in iter_lines(directory / FIRST)]
+    ends = [offset for offset, _ in iter_lines(first_of(directory))]
     start = data.draw(st.integers(ends[2], len(raw) - 1))
     size = data.draw(st.integers(1, len(raw) - start))
     (directory / FIRST).write_bytes(raw[:start] + bytes(size) + raw[start + size :])
@@ -123,7 +123,7 @@ def test_damage_in_what_was_synced_is_refused(tmp_path: Path) -> None:
     """Every byte of the last acknowledged line counts: changed, the log is refused and left as it is."""
     written(tmp_path, durable=3, then=1)
     raw = (tmp_path / FIRST).read_bytes()
-    offsets = [offset for offset, _ in iter_lines(tmp_path / FIRST)]
+    offsets = [offset for offset, _ in iter_lines(first_of(tmp_path))]
     for at in range(offsets[2], offsets[3]):
         (tmp_path / FIRST).write_bytes(raw[:at] + bytes([raw[at] ^ 1]) + raw[at + 1 :])
         refused(tmp_path, ".")
@@ -138,13 +138,13 @@ def test_damage_in_what_was_synced_is_refused(tmp_path: Path) -> None:
 def test_what_later_lines_call_durable_is_durable(tmp_path: Path) -> None:
     """Without a head note, the lines themselves tell torn from damaged."""
     log = writer(tmp_path)
-    log.append(drafts(2), sync=True)
-    log.append(drafts(1), sync=False)
-    log.append(drafts(1), sync=False)
+    log.append(drafts(2), durability="disk")
+    log.append(drafts(1), durability="os")
+    log.append(drafts(1), durability="os")
     log.close()
     (tmp_path / HEAD_FILE).unlink()
     raw = (tmp_path / FIRST).read_bytes()
-    offsets = [offset for offset, _ in iter_lines(tmp_path / FIRST)]
+    offsets = [offset for offset, _ in iter_lines(first_of(tmp_path))]
     for number in (0, 1):
         (tmp_path / FIRST).write_bytes(raw[: offsets[number] + 9] + b"?" + raw[offsets[number] + 10 :])
         refused(tmp_path, "template")
@@ -157,7 +157,7 @@ def test_acknowledged_lines_that_are_gone_are_missed(tmp_path: Path, keep: float
     """A log that is shorter than its head note says is refused, wherever it was cut."""
     written(tmp_path, durable=3)
     raw = (tmp_path / FIRST).read_bytes()
-    offsets = [offset for offset, _ in iter_lines(tmp_path / FIRST)]
+    offsets = [offset for offset, _ in iter_lines(first_of(tmp_path))]
     (tmp_path / FIRST).write_bytes(raw[: offsets[int(keep)] + (20 if keep % 1 else 0)])
     refused(tmp_path, "not complete" if keep % 1 else "gone")
 
@@ -180,7 +180,7 @@ def test_a_log_opens_without_a_readable_note(tmp_path: Path, note: bytes | None)
     if note is not None:
         (tmp_path / HEAD_FILE).write_bytes(note)
     log = writer(tmp_path, max_entries=3)
-    assert log.append(drafts(1), sync=True) == range(7, 8)
+    assert log.append(drafts(1), durability="disk") == range(7, 8)
     log.close()
     assert len(log_of(tmp_path, None)) == 8
 
@@ -188,9 +188,9 @@ def test_a_log_opens_without_a_readable_note(tmp_path: Path, note: bytes | None)
 def test_an_old_note_is_a_place_to_start(tmp_path: Path) -> None:
     """From a note in an earlier segment the log is read to its end, and damage after it is found."""
     log = writer(tmp_path, max_entries=3)
-    log.append(drafts(2), sync=True)
+    log.append(drafts(2), durability="disk")
     old = (tmp_path / HEAD_FILE).read_bytes()
-    log.append(drafts(6), sync=True)
+    log.append(drafts(6), durability="disk")
     log.close()
     (tmp_path / HEAD_FILE).write_bytes(old)
     assert recover_tail(tmp_path, STORE, clock=ManualClock())[0].seq == 8
@@ -231,7 +231,7 @@ def test_a_segment_before_the_last_must_be_whole(tmp_path: Path) -> None:
     written(tmp_path, durable=6, max_entries=3)
     (tmp_path / HEAD_FILE).unlink()
     raw = (tmp_path / FIRST).read_bytes()
-    offsets = [offset for offset, _ in iter_lines(tmp_path / FIRST)]
+    offsets = [offset for offset, _ in iter_lines(first_of(tmp_path))]
     for left in (raw[:-1], raw[: offsets[2]], b"", raw + b"x"):
         (tmp_path / FIRST).write_bytes(left)
         refused(tmp_path, "does not end where")
@@ -243,7 +243,7 @@ def test_a_segment_that_was_begun_and_not_written_is_used(tmp_path: Path) -> Non
     """A crash between the two leaves an empty file, first or last, and no reason to complain."""
     for number in range(3):
         log = writer(tmp_path, max_entries=2)
-        log.append(drafts(2), sync=True)
+        log.append(drafts(2), durability="disk")
         log.close()
         (tmp_path / "log" / segment_name(2 * number + 2)).touch()
     (tmp_path / HEAD_FILE).unlink()
@@ -253,7 +253,7 @@ def test_a_segment_that_was_begun_and_not_written_is_used(tmp_path: Path) -> Non
     (empty / FIRST).touch()
     for store, entries in ((tmp_path, 6), (empty, 0)):
         log = writer(store, max_entries=2)
-        assert log.append(drafts(1), sync=True) == range(entries, entries + 1)
+        assert log.append(drafts(1), durability="disk") == range(entries, entries + 1)
         log.close()
         assert len(log_of(store, None)) == entries + 1
         assert not (store / "quarantine").exists()
@@ -265,17 +265,17 @@ def test_a_foreign_file_in_the_log_is_refused(tmp_path: Path) -> None:
     (tmp_path / "log" / "notes.txt").touch()
     log = writer(tmp_path)
     with pytest.raises(IntegrityBroken, match=r"notes\.txt"):
-        log.append(drafts(1), sync=True)
+        log.append(drafts(1), durability="disk")
 
 
 def test_another_process_may_have_torn_it(tmp_path: Path) -> None:
     """A writer that has the log open puts aside what a process that was killed left behind its lines."""
     log = writer(tmp_path)
-    log.append(drafts(2), sync=True)
+    log.append(drafts(2), durability="disk")
     good = (tmp_path / FIRST).read_bytes()
     line, _ = format_line(drafts(1)[0], 2, 0, 1, parse_line(good.splitlines()[-1]).chain)
     (tmp_path / FIRST).write_bytes(good + line + line[:40])
-    assert log.append(drafts(1), sync=True) == range(4, 5)
+    assert log.append(drafts(1), durability="disk") == range(4, 5)
     log.close()
     assert [entry.kind for entry in log_of(tmp_path, None)] == ["opened"] * 3 + ["recovery", "opened"]
     assert [path.read_bytes() for path in (tmp_path / "quarantine").iterdir()] == [line[:40]]
@@ -284,12 +284,12 @@ def test_another_process_may_have_torn_it(tmp_path: Path) -> None:
 def test_a_writer_notices_when_its_own_lines_are_damaged(tmp_path: Path) -> None:
     """Bytes of another process that continue nothing, and claim that they were on disk, are refused."""
     log = writer(tmp_path)
-    log.append(drafts(2), sync=True)
+    log.append(drafts(2), durability="disk")
     line, _ = format_line(drafts(1)[0], 3, 0, 2, bytes(32))
     with (tmp_path / FIRST).open("ab") as file:
         file.write(line)
     with pytest.raises(IntegrityBroken, match="not at its place"):
-        log.append(drafts(1), sync=True)
+        log.append(drafts(1), durability="disk")
     log.close()
 
 
@@ -352,7 +352,7 @@ def test_no_failure_in_a_recovery_loses_the_torn_bytes(tmp_path: Path, tail: byt
         except OSError:
             failures += 1
         log = writer(store)
-        log.append(drafts(1), sync=True)
+        log.append(drafts(1), durability="disk")
         log.close()
         entries = log_of(store, None)
         noted = [json.loads(entry.body) for entry in entries if entry.kind == "recovery"]

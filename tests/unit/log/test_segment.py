@@ -14,6 +14,7 @@ from intentusnet.errors import IntegrityBroken, StorePoisoned
 from intentusnet.log.segment import (
     FILES,
     Files,
+    Segment,
     create_segment,
     iter_lines,
     line_ending_at,
@@ -87,13 +88,13 @@ def test_complete_lines_are_read_with_their_offsets(
     for line in lines:
         expected.append((offset, line))
         offset += len(line) + 1
-    assert list(iter_lines(path)) == expected
+    assert list(iter_lines(Segment(0, path))) == expected
     for number, (at, line) in enumerate(expected):
-        assert list(iter_lines(path, at)) == expected[number:]
-        assert line_ending_at(path, at + len(line) + 1) == (at, line)
+        assert list(iter_lines(Segment(0, path), at)) == expected[number:]
+        assert line_ending_at(Segment(0, path), at + len(line) + 1) == (at, line)
     ends = {at + len(line) + 1 for at, line in expected}
     for end in set(range(offset + len(rest) + 3)) - ends:
-        assert line_ending_at(path, end) is None
+        assert line_ending_at(Segment(0, path), end) is None
 
 
 @pytest.mark.parametrize("size", [8_191, 8_192, 8_193, 24_576, 3_000_000])
@@ -101,10 +102,10 @@ def test_a_line_may_be_larger_than_any_buffer(tmp_path: Path, size: int) -> None
     """Lines around and above the sizes of the reads come back whole, in both directions."""
     path, large = tmp_path / "file", b"x" * size
     path.write_bytes(b"a\n" + large + b"\nb\n")
-    assert list(iter_lines(path)) == [(0, b"a"), (2, large), (size + 3, b"b")]
-    assert line_ending_at(path, size + 3) == (2, large)
+    assert list(iter_lines(Segment(0, path))) == [(0, b"a"), (2, large), (size + 3, b"b")]
+    assert line_ending_at(Segment(0, path), size + 3) == (2, large)
     path.write_bytes(large + b"\n")
-    assert line_ending_at(path, size + 1) == (0, large)
+    assert line_ending_at(Segment(0, path), size + 1) == (0, large)
 
 
 def test_a_segment_is_there_after_a_crash(tmp_path: Path) -> None:

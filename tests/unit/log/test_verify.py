@@ -29,7 +29,7 @@ def make_store(directory: Path, drafts: list[Draft], *, store_id: str = STORE_ID
     directory.mkdir()
     (directory / "store.json").write_bytes(Identity(store_id, 0, {"segment_entries": 2}).encode())
     writer = LogWriter(directory, store_id, clock=ManualClock(), max_entries=2)
-    writer.append(drafts, sync=sync)
+    writer.append(drafts, durability="disk" if sync else "os")
     writer.close()
     if not sync:
         (directory / "head.json").unlink()
@@ -224,7 +224,7 @@ def test_a_torn_tail_is_told_from_lost_data(tmp_path: Path) -> None:
     assert refused(report, "may be the torn end")
     assert (report.entries, report.interrupted) == (4, (ONE,))
     writer = LogWriter(store, STORE_ID, clock=ManualClock(), max_entries=2)
-    writer.append(DRAFTS[4:], sync=True)
+    writer.append(DRAFTS[4:], durability="disk")
     writer.close()
     report = verify_store(store)
     assert (report.ok, report.entries) == (True, 7)
@@ -235,7 +235,7 @@ def test_a_later_line_that_knows_better_says_that_it_was_on_disk(tmp_path: Path)
     store = make_store(tmp_path / "store", DRAFTS[:4])
     for more in DRAFTS[4:]:
         writer = LogWriter(store, STORE_ID, clock=ManualClock(), max_entries=2)
-        writer.append([more], sync=True)
+        writer.append([more], durability="disk")
         writer.close()
     (store / "head.json").unlink()
     path = segments(store)[-1]
@@ -285,7 +285,7 @@ def test_a_store_verifies_while_it_is_written_to(tmp_path: Path) -> None:
         number = 10
         while not stop.is_set():
             opened = draft("opened", f"{number:08x}-0000-7000-8000-000000000000")
-            writer.append([opened, closed(opened)], sync=number % 20 == 0)
+            writer.append([opened, closed(opened)], durability="os" if number % 20 else "disk")
             number += 1
 
     thread = threading.Thread(target=write)

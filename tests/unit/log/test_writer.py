@@ -25,11 +25,11 @@ from intentusnet.log.writer import LogWriter
 def test_appends_are_consecutive_lines_of_one_chain(tmp_path: Path) -> None:
     """Each append returns its seqs; what was asked to be on disk is known to be there."""
     log = writer(tmp_path)
-    assert log.append(drafts(2), sync=False) == range(2)
+    assert log.append(drafts(2), durability="os") == range(2)
     assert log.durable == -1
-    assert log.append(drafts(3), sync=True) == range(2, 5)
+    assert log.append(drafts(3), durability="disk") == range(2, 5)
     assert log.durable == 4
-    assert log.append(drafts(1), sync=False) == range(5, 6)
+    assert log.append(drafts(1), durability="os") == range(5, 6)
     log.sync()
     assert log.durable == 5
     log.close()
@@ -41,7 +41,7 @@ def test_appends_are_consecutive_lines_of_one_chain(tmp_path: Path) -> None:
 def test_nothing_is_touched_before_the_first_append(tmp_path: Path) -> None:
     """A writer that has nothing to write leaves no trace, whether it is asked to sync or to close."""
     log = writer(tmp_path)
-    assert log.append([], sync=True) == range(0)
+    assert log.append([], durability="disk") == range(0)
     log.sync()
     log.close()
     assert list(tmp_path.iterdir()) == []
@@ -57,7 +57,7 @@ def test_a_log_goes_on_where_another_run_left_it(tmp_path: Path) -> None:
     """Closing, opening and appending again gives one chain."""
     for run in range(3):
         log = writer(tmp_path, max_entries=4)
-        assert log.append(drafts(3), sync=run == 1) == range(3 * run, 3 * run + 3)
+        assert log.append(drafts(3), durability="disk" if run == 1 else "os") == range(3 * run, 3 * run + 3)
         log.close()
     assert len(log_of(tmp_path, 4)) == 9
 
@@ -66,11 +66,11 @@ def test_the_note_follows_every_sync(tmp_path: Path) -> None:
     """After a sync the head note says where the last line ends; it takes one write and no sync of its own."""
     files = Faulty()
     log = writer(tmp_path, files)
-    log.append(drafts(1), sync=False)
+    log.append(drafts(1), durability="os")
     assert read_note(tmp_path) is None
     for _ in range(2):
         files.calls.clear()
-        last = log.append(drafts(2), sync=True)[-1]
+        last = log.append(drafts(2), durability="disk")[-1]
         assert files.calls == ["write", "fdatasync", "pwrite"]
         note, entry = read_note(tmp_path), log_of(tmp_path)[-1]
         assert note is not None
@@ -84,7 +84,7 @@ def test_a_note_that_cannot_be_written_is_done_without(tmp_path: Path) -> None:
     files = Faulty()
     log = writer(tmp_path, files)
     files.faults["pwrite"] = [full()]
-    assert log.append(drafts(1), sync=True) == range(1)
+    assert log.append(drafts(1), durability="disk") == range(1)
     assert read_note(tmp_path) is None and log.durable == 0
     log.close()
 
@@ -93,15 +93,15 @@ def test_a_batch_fills_segments_exactly(tmp_path: Path) -> None:
     """A batch goes over as many segments as it takes, each synced before the next is begun."""
     files = Faulty()
     log = writer(tmp_path, files, max_entries=4)
-    assert log.append(drafts(11), sync=False) == range(11)
+    assert log.append(drafts(11), durability="os") == range(11)
     assert [segment.first for segment in list_segments(tmp_path / "log")] == [0, 4, 8]
     begun = [at for at, call in enumerate(files.calls) if call == "create .jsonl"][1:]
     assert [files.calls[at - 2] for at in begun] == ["fdatasync", "fdatasync"]
     assert log.durable == 7
     note = read_note(tmp_path)
     assert note is not None and (note.seq, note.segment) == (7, segment_name(4))
-    assert log.append(drafts(1), sync=False) == range(11, 12)
-    assert log.append(drafts(1), sync=False) == range(12, 13)
+    assert log.append(drafts(1), durability="os") == range(11, 12)
+    assert log.append(drafts(1), durability="os") == range(12, 13)
     assert len(files.open_now) == 3
     log.close()
     assert files.open_now == set()
@@ -125,14 +125,14 @@ def test_a_failed_write_is_cut_back(
     """Nothing of a failed append stays in the log, the error says what to do, and later appends work."""
     files = Faulty()
     log = writer(tmp_path, files)
-    log.append(drafts(2), sync=True)
+    log.append(drafts(2), durability="disk")
     before = files_of(tmp_path)
     files.faults["write"] = list(faults)
     with pytest.raises(StoreWriteFailed, match=hint) as caught:
-        log.append(drafts(40), sync=True)
+        log.append(drafts(40), durability="disk")
     assert not isinstance(caught.value, StorePoisoned)
     assert files_of(tmp_path) == before
-    assert log.append(drafts(1), sync=True) == range(2, 3)
+    assert log.append(drafts(1), durability="disk") == range(2, 3)
     log.close()
     assert len(log_of(tmp_path)) == 3
 
@@ -142,14 +142,14 @@ def test_a_batch_that_fails_in_a_later_segment_leaves_none(tmp_path: Path, fault
     """Segments that were begun for it go, newest first, and the one before is cut to where it was."""
     files = Faulty()
     log = writer(tmp_path, files, max_entries=3)
-    log.append(drafts(2), sync=True)
+    log.append(drafts(2), durability="disk")
     before = {name: data for name, data in files_of(tmp_path).items() if name != "lock"}
     files.faults[fault] = [None, None, full()] if fault == "write" else [None, full()]
     with pytest.raises(StoreWriteFailed):
-        log.append(drafts(9), sync=False)
+        log.append(drafts(9), durability="os")
     assert {name: data for name, data in files_of(tmp_path).items() if name != "lock"} == before
     assert len(files.open_now) == 3
-    assert log.append(drafts(9), sync=True) == range(2, 11)
+    assert log.append(drafts(9), durability="disk") == range(2, 11)
     log.close()
     assert len(log_of(tmp_path, 3)) == 11
 
@@ -159,12 +159,12 @@ def test_what_cannot_be_cut_back_poisons(tmp_path: Path, call: str) -> None:
     """When the log may still hold what was reported as failed, nothing more is written."""
     files = Faulty()
     log = writer(tmp_path, files)
-    log.append(drafts(1), sync=True)
+    log.append(drafts(1), durability="disk")
     files.faults |= {"write": [5, full()], call: [broken()]}
     with pytest.raises(StorePoisoned):
-        log.append(drafts(1), sync=False)
+        log.append(drafts(1), durability="os")
     with pytest.raises(StorePoisoned):
-        log.append(drafts(1), sync=False)
+        log.append(drafts(1), durability="os")
     with pytest.raises(StorePoisoned):
         log.close()
     log.close()
@@ -174,11 +174,11 @@ def test_a_failed_sync_is_not_retried(tmp_path: Path) -> None:
     """After a failed sync every append, sync and close says "unknown", and the disk is asked no more."""
     files = Faulty()
     log = writer(tmp_path, files)
-    log.append(drafts(1), sync=True)
+    log.append(drafts(1), durability="disk")
     files.faults["fdatasync"] = [broken()]
     for act in (
-        lambda: log.append(drafts(1), sync=True),
-        lambda: log.append(drafts(1), sync=False),
+        lambda: log.append(drafts(1), durability="disk"),
+        lambda: log.append(drafts(1), durability="os"),
         log.sync,
         log.close,
     ):
@@ -186,7 +186,7 @@ def test_a_failed_sync_is_not_retried(tmp_path: Path) -> None:
             act()
     assert files.calls.count("fdatasync") == 2
     again = writer(tmp_path)
-    assert again.append(drafts(1), sync=True) == range(2, 3)
+    assert again.append(drafts(1), durability="disk") == range(2, 3)
     again.close()
 
 
@@ -196,9 +196,9 @@ def test_a_failed_sync_between_segments_poisons(tmp_path: Path) -> None:
     log = writer(tmp_path, files, max_entries=2)
     files.faults["fdatasync"] = [broken()]
     with pytest.raises(StorePoisoned):
-        log.append(drafts(3), sync=False)
+        log.append(drafts(3), durability="os")
     with pytest.raises(StorePoisoned):
-        log.append(drafts(1), sync=False)
+        log.append(drafts(1), durability="os")
     assert [segment.first for segment in list_segments(tmp_path / "log")] == [0]
     with pytest.raises(StorePoisoned):
         log.close()
@@ -207,14 +207,14 @@ def test_a_failed_sync_between_segments_poisons(tmp_path: Path) -> None:
 def test_who_is_forgotten_still_syncs(tmp_path: Path) -> None:
     """A writer that is dropped syncs and notes; that it cannot is no error for anyone."""
     log = writer(tmp_path)
-    log.append(drafts(2), sync=False)
+    log.append(drafts(2), durability="os")
     del log
     gc.collect()
     note = read_note(tmp_path)
     assert note is not None and note.seq == 1
     files = Faulty()
     log = writer(tmp_path, files)
-    log.append(drafts(1), sync=False)
+    log.append(drafts(1), durability="os")
     files.faults["fdatasync"] = [broken()]
     del log
     gc.collect()
@@ -225,22 +225,22 @@ def test_who_is_forgotten_still_syncs(tmp_path: Path) -> None:
 def test_closing_ends_it(tmp_path: Path) -> None:
     """Close syncs and gives the files back; a second one does nothing; an append after it is refused."""
     log = writer(tmp_path)
-    log.append(drafts(1), sync=False)
+    log.append(drafts(1), durability="os")
     log.close()
     log.close()
     assert log.durable == 0
     assert log._head.lock_fd == -1
     with pytest.raises(StoreWriteFailed, match="closed"):
-        log.append(drafts(1), sync=False)
+        log.append(drafts(1), durability="os")
 
 
 def test_a_segment_that_is_taken_away_is_not_acknowledged(tmp_path: Path) -> None:
     """A line in a file that has no name any more is not called durable."""
     log = writer(tmp_path)
-    log.append(drafts(1), sync=True)
+    log.append(drafts(1), durability="disk")
     (tmp_path / "log" / segment_name(0)).unlink()
     with pytest.raises(StorePoisoned, match="removed"):
-        log.append(drafts(1), sync=True)
+        log.append(drafts(1), durability="disk")
 
 
 def test_a_store_that_cannot_be_opened_fails_the_append(tmp_path: Path) -> None:
@@ -249,8 +249,8 @@ def test_a_store_that_cannot_be_opened_fails_the_append(tmp_path: Path) -> None:
     log = writer(tmp_path, files)
     files.faults["open"] = [OSError(errno.EACCES, "Permission denied", str(tmp_path / "lock"))]
     with pytest.raises(StoreWriteFailed, match=r"lock.*owner and mode"):
-        log.append(drafts(1), sync=False)
-    assert log.append(drafts(1), sync=True) == range(1)
+        log.append(drafts(1), durability="os")
+    assert log.append(drafts(1), durability="disk") == range(1)
     log.close()
 
 
@@ -258,7 +258,7 @@ def test_the_note_is_no_bar_to_opening(tmp_path: Path) -> None:
     """Without its note a log is read from its last segment on, and noted again."""
     for _ in range(3):
         log = writer(tmp_path, max_entries=2)
-        log.append(drafts(3), sync=True)
+        log.append(drafts(3), durability="disk")
         log.close()
         (tmp_path / HEAD_FILE).unlink()
     assert len(log_of(tmp_path, 2)) == 9

@@ -29,7 +29,8 @@ sys.stdin.readline()
 turn = 0
 while turn != count:
     body = b'{"n":%d}' % turn
-    seqs = log.append([Draft.make("opened", "", body)] * (1 + turn % 3), sync=how == "sync" or turn % 5 == 0)
+    durability = "disk" if how == "sync" or turn % 5 == 0 else "os"
+    seqs = log.append([Draft.make("opened", "", body)] * (1 + turn % 3), durability=durability)
     print(*seqs, flush=True)
     turn += 1
 """
@@ -55,7 +56,7 @@ def test_many_processes_write_one_chain(tmp_path: Path) -> None:
         process.stdin.write("go\n")
         process.stdin.flush()
     log = writer(tmp_path, max_entries=16)
-    seqs = [seq for _ in range(20) for seq in log.append(drafts(2), sync=True)]
+    seqs = [seq for _ in range(20) for seq in log.append(drafts(2), durability="disk")]
     for process in processes:
         out, _ = process.communicate(timeout=60)
         assert process.returncode == 0
@@ -76,7 +77,7 @@ def test_a_killed_process_leaves_a_log_that_goes_on(tmp_path: Path, how: str) ->
     process.send_signal(signal.SIGKILL)
     process.communicate(timeout=60)
     log = writer(tmp_path, max_entries=16)
-    after = log.append(drafts(1), sync=True)
+    after = log.append(drafts(1), durability="disk")
     log.close()
     assert told == list(range(len(told)))
     assert after[0] >= len(told)
@@ -95,19 +96,19 @@ def test_who_exits_without_closing_still_syncs(tmp_path: Path) -> None:
 def test_a_forked_child_starts_afresh(tmp_path: Path) -> None:
     """Parent and child of a fork take turns like any two processes."""
     log = writer(tmp_path, max_entries=3)
-    log.append(drafts(2), sync=False)
+    log.append(drafts(2), durability="os")
     child = os.fork()
     if child == 0:
         status = 1
         try:
-            log.append(drafts(2), sync=True)
-            log.append(drafts(2), sync=False)
+            log.append(drafts(2), durability="disk")
+            log.append(drafts(2), durability="os")
             log.close()
             status = 0
         finally:
             os._exit(status)
     assert os.waitpid(child, 0)[1] == 0
-    assert log.append(drafts(2), sync=True) == range(6, 8)
+    assert log.append(drafts(2), durability="disk") == range(6, 8)
     log.close()
     assert len(log_of(tmp_path, 3)) == 8
 
@@ -115,14 +116,14 @@ def test_a_forked_child_starts_afresh(tmp_path: Path) -> None:
 def test_a_lock_that_was_held_at_a_fork_does_not_stop_the_child(tmp_path: Path) -> None:
     """Whatever the parent's threads were doing, the child can append at once."""
     log = writer(tmp_path)
-    log.append(drafts(1), sync=True)
+    log.append(drafts(1), durability="disk")
     with log._head.write_lock, log._head._sync_lock:
         child = os.fork()
         if child == 0:
             status = 1
             signal.alarm(30)
             try:
-                log.append(drafts(1), sync=True)
+                log.append(drafts(1), durability="disk")
                 status = 0
             finally:
                 os._exit(status)
@@ -145,8 +146,8 @@ def test_one_process_syncs_at_a_time(tmp_path: Path) -> None:
             super().fdatasync(fd)
 
     log = writer(tmp_path, Looking())
-    log.append(drafts(1), sync=True)
-    log.append(drafts(1), sync=True)
+    log.append(drafts(1), durability="disk")
+    log.append(drafts(1), durability="disk")
     log.close()
     assert locked == [True, True]
 
@@ -157,7 +158,9 @@ def test_another_writer_is_noticed(tmp_path: Path) -> None:
     expected = 0
     for turn in range(4):
         for log in (one, other, other, one):
-            assert log.append(drafts(1), sync=turn % 2 == 0) == range(expected, expected + 1)
+            assert log.append(drafts(1), durability="os" if turn % 2 else "disk") == range(
+                expected, expected + 1
+            )
             expected += 1
     one.close()
     other.close()
@@ -168,8 +171,8 @@ def test_a_sync_of_another_writer_counts(tmp_path: Path) -> None:
     """Lines that another process has synced together with its own are not synced again."""
     files = Faulty()
     one, other = writer(tmp_path, files), writer(tmp_path)
-    one.append(drafts(1), sync=False)
-    other.append(drafts(1), sync=True)
+    one.append(drafts(1), durability="os")
+    other.append(drafts(1), durability="disk")
     files.calls.clear()
     one.sync()
     assert files.calls == [] and one.durable == 1
@@ -180,11 +183,11 @@ def test_a_sync_of_another_writer_counts(tmp_path: Path) -> None:
 def test_lines_that_another_process_cut_off_are_missed(tmp_path: Path) -> None:
     """A log that became shorter is not written to."""
     log = writer(tmp_path)
-    log.append(drafts(2), sync=False)
+    log.append(drafts(2), durability="os")
     path = tmp_path / "log" / segment_name(0)
     path.write_bytes(path.read_bytes()[:100])
     before = files_of(tmp_path)
     for _ in range(2):
         with pytest.raises(IntegrityBroken, match="gone"):
-            log.append(drafts(1), sync=False)
+            log.append(drafts(1), durability="os")
     assert files_of(tmp_path) == before

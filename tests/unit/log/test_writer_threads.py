@@ -12,15 +12,15 @@ def test_threads_share_syncs(tmp_path: Path) -> None:
     """What comes in while one append is synced is written and synced together, for all of them."""
     files = Faulty()
     log = writer(tmp_path, files)
-    log.append(drafts(1), sync=True)
+    log.append(drafts(1), durability="disk")
     files.calls.clear()
     reached, go_on = files.stop_at("fdatasync")
     seqs: list[range] = []
-    threads = in_threads(1, lambda _: seqs.append(log.append(drafts(1), sync=True)))
+    threads = in_threads(1, lambda _: seqs.append(log.append(drafts(1), durability="disk")))
     assert reached.wait(30)
-    threads += in_threads(6, lambda _: seqs.append(log.append(drafts(2), sync=True)))
+    threads += in_threads(6, lambda _: seqs.append(log.append(drafts(2), durability="disk")))
     until(lambda: len(log._head.synced._waiting) == 6)
-    assert log.append(drafts(1), sync=False) == range(2, 3)
+    assert log.append(drafts(1), durability="os") == range(2, 3)
     go_on.set()
     for thread in threads:
         thread.join(30)
@@ -46,7 +46,7 @@ def test_everyone_in_a_failed_group_is_told(
 
     def append(_: int) -> None:
         try:
-            log.append(drafts(1), sync=True)
+            log.append(drafts(1), durability="disk")
         except StoreWriteFailed as caught:
             errors.append(caught)
 
@@ -72,7 +72,7 @@ def test_an_interrupted_leader_takes_its_group_with_it(tmp_path: Path) -> None:
 
     def append(_: int) -> None:
         try:
-            log.append(drafts(1), sync=True)
+            log.append(drafts(1), durability="disk")
         except (KeyboardInterrupt, StoreWriteFailed) as caught:
             ends.append(type(caught))
         else:
@@ -87,7 +87,7 @@ def test_an_interrupted_leader_takes_its_group_with_it(tmp_path: Path) -> None:
     for thread in threads:
         thread.join(30)
     assert sorted(map(str, ends)) == sorted(map(str, [None, KeyboardInterrupt, *[StoreWriteFailed] * 2]))
-    assert log.append(drafts(1), sync=True) == range(1, 2)
+    assert log.append(drafts(1), durability="disk") == range(1, 2)
     log.close()
     assert len(log_of(tmp_path)) == 2
 
@@ -96,7 +96,7 @@ def test_an_interrupt_that_comes_too_late_undoes_nothing(tmp_path: Path) -> None
     """What is written when the interrupt comes stays written, and whoever waited for it gets its seqs."""
     files = Faulty()
     log = writer(tmp_path, files)
-    log.append(drafts(1), sync=True)
+    log.append(drafts(1), durability="disk")
     publish = log._head.publish
 
     def interrupted(*args: object, **kwargs: object) -> None:
@@ -109,7 +109,7 @@ def test_an_interrupt_that_comes_too_late_undoes_nothing(tmp_path: Path) -> None
 
     def append(_: int) -> None:
         try:
-            ends.append(log.append(drafts(1), sync=True))
+            ends.append(log.append(drafts(1), durability="disk"))
         except KeyboardInterrupt as caught:
             ends.append(type(caught))
 
@@ -133,7 +133,7 @@ def test_a_sync_waits_for_the_one_under_way(tmp_path: Path, fails: bool) -> None
     """A sync that finds another under way takes over its outcome, and asks the disk for nothing more."""
     files = Faulty()
     log = writer(tmp_path, files)
-    log.append(drafts(1), sync=False)
+    log.append(drafts(1), durability="os")
     reached, go_on = files.stop_at("fdatasync")
     files.faults["fdatasync"] = [broken()] if fails else []
     outcomes: list[str] = []
@@ -163,7 +163,12 @@ def test_many_threads_write_one_chain(tmp_path: Path) -> None:
 
     def work(number: int) -> None:
         for turn in range(30):
-            seqs.extend(log.append(drafts(1 + turn % 3, f"{number}-{turn}-"), sync=turn % 4 == number % 4))
+            seqs.extend(
+                log.append(
+                    drafts(1 + turn % 3, f"{number}-{turn}-"),
+                    durability="disk" if turn % 4 == number % 4 else "os",
+                )
+            )
 
     for thread in in_threads(8, work):
         thread.join(60)

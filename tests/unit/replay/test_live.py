@@ -9,6 +9,7 @@ import pytest
 
 from intentusnet import Context, IntentusRuntime, ManualClock, MemoryExecutionStore, Verdict, effect
 from intentusnet.errors import BranchCancelled, StoreWriteFailed
+from intentusnet.log.durability import Durability
 from intentusnet.log.entry import Draft
 from intentusnet.replay import live
 
@@ -23,15 +24,15 @@ class Watched(MemoryExecutionStore):
         self._fails_at = fails_at
         self._fault = fault or (lambda: StoreWriteFailed("the disk is full"))
 
-    def append(self, drafts: Sequence[Draft], *, sync: bool | None = None) -> range:
+    def append(self, drafts: Sequence[Draft], *, durability: Durability | None = None) -> range:
         self.appends += 1
         if self.appends - 1 == self._fails_at:
             self.events.append("failed")
             raise self._fault()
         self.events.append(
-            "+".join(draft.kind for draft in drafts) + {True: " disk", False: "", None: " end"}[sync]
+            "+".join(draft.kind for draft in drafts) + {"disk": " disk", None: " end"}.get(durability, "")
         )
-        return super().append(drafts, sync=sync)
+        return super().append(drafts, durability=durability)
 
     def sync(self) -> None:
         self.events.append("sync")

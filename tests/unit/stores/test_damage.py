@@ -91,7 +91,7 @@ def test_a_log_that_is_no_directory_is_refused(store: FileExecutionStore, path: 
 
 def test_a_line_that_is_being_written_is_not_there_yet(store: FileExecutionStore, path: Path) -> None:
     """Half a line at the end is neither damage nor an entry; when it is whole, it is one."""
-    store.append(made.execution(6), sync=False)
+    store.append(made.execution(6), durability="os")
     last = segments(path)[-1]
     whole = last.read_bytes()
     (path / "head.json").unlink()

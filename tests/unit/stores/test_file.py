@@ -56,7 +56,7 @@ def test_the_first_append_makes_the_store(tmp_path: Path) -> None:
         assert orjson.loads((path / "store.json").read_bytes()) == {
             "created": 5,
             "format": 1,
-            "settings": {"segment_entries": 4},
+            "settings": {"compress": False, "segment_bytes": 256 << 20, "segment_entries": 4},
             "store": store.store_id,
         }
 
@@ -152,23 +152,21 @@ class Counting(Files):
 
 
 @pytest.mark.parametrize(
-    ("durability", "sync", "syncs"),
+    ("durability", "asked", "syncs"),
     [
         ("disk", None, True),
-        ("disk", True, True),
-        ("disk", False, False),
+        ("disk", "disk", True),
+        ("disk", "os", False),
         ("os", None, False),
-        ("os", True, True),
-        ("os", False, False),
+        ("os", "disk", True),
+        ("os", "os", False),
     ],
 )
-def test_an_append_is_synced_as_was_asked(
-    path: Path, durability: Any, sync: bool | None, syncs: bool
-) -> None:
+def test_an_append_is_synced_as_was_asked(path: Path, durability: Any, asked: Any, syncs: bool) -> None:
     """The store's durability decides, unless the call says otherwise."""
     files = Counting()
     with FileExecutionStore(path, durability, files=files) as store:
-        store.append(made.execution(1), sync=sync)
+        store.append(made.execution(1), durability=asked)
         assert (files.syncs > 0) is syncs
 
 

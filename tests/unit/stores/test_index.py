@@ -144,7 +144,7 @@ def test_a_line_that_stays_wrong_is_damage(
 def test_a_log_that_went_on_otherwise_is_read_anew(store: FileExecutionStore, path: Path) -> None:
     """Lines that were seen and then cut back, with others in their place, are forgotten."""
     with FileExecutionStore(path, "os") as writer:
-        writer.append(made.execution(6), sync=False)
+        writer.append(made.execution(6), durability="os")
         assert numbers(store) == [6, *NUMBERS]
     last = sorted((path / "log").iterdir())[-1]
     last.write_bytes(b"".join(last.read_bytes().splitlines(keepends=True)[:2]))

@@ -14,7 +14,6 @@ import contextlib
 import os
 import re
 import threading
-import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -129,7 +128,6 @@ class Head:
         self._note_fd = -1
         self._closed = False
         self._poison: tuple[str, str] | None = None
-        _HEADS.add(self)
 
     def open_lock(self) -> None:
         """Opens the lock, if it is not open; raises OSError if it cannot. The write lock must be held."""
@@ -279,15 +277,3 @@ class Head:
         # The lines are on disk, which is what was asked for; without a newer note the older one stays true.
         with contextlib.suppress(OSError):
             self.files.pwrite(self._note_fd, note.encode(), 0)
-
-
-_HEADS: weakref.WeakSet[Head] = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    for head in list(_HEADS):
-        head.after_fork()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)

@@ -7,6 +7,7 @@ index says about it is only where to look.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import threading
@@ -18,6 +19,7 @@ from typing import Final, Self, TypeVar
 
 from intentusnet.errors import IntegrityBroken, StoreRefused, StoreWriteFailed
 from intentusnet.ids import SYSTEM_CLOCK, Clock
+from intentusnet.log.backlog import AsyncBound
 from intentusnet.log.durability import Durability, check_durability
 from intentusnet.log.entry import Draft, Entry
 from intentusnet.log.identity import STORE_FILE, Identity, create_identity, find_identity, read_identity
@@ -39,6 +41,7 @@ class FileExecutionStore:
     Args:
         path: the directory.
         durability: how durable an entry is when an append returns: "disk", "os" or "async".
+        async_bound: what "async" may lose; a thousand entries, or those of 50 milliseconds, if None.
         clock: what the lines' ``ts`` are taken from.
         create: whether the first append may make the store.
         settings: of a store that is made; one that is there has its own.
@@ -53,6 +56,7 @@ class FileExecutionStore:
         path: Path | str,
         durability: Durability = "disk",
         *,
+        async_bound: AsyncBound | None = None,
         clock: Clock = SYSTEM_CLOCK,
         create: bool = True,
         settings: Settings | None = None,
@@ -61,6 +65,7 @@ class FileExecutionStore:
         check_durability(durability)
         self._path = Path(path)
         self._durability = durability
+        self._async_bound = async_bound
         self._clock = clock
         self._create = create
         self._settings = settings or Settings()
@@ -190,6 +195,8 @@ class FileExecutionStore:
         Raises:
             StoreRefused: there is no store.
         """
+        if self._writer is not None:
+            self._writer.flush()
         return verify_store(self._path, progress)
 
     def close(self) -> None:
@@ -240,6 +247,7 @@ class FileExecutionStore:
                     clock=self._clock,
                     max_entries=settings.segment_entries,
                     max_bytes=settings.segment_bytes,
+                    bound=self._async_bound,
                     files=self._files,
                 )
             return self._writer
@@ -265,6 +273,10 @@ class FileExecutionStore:
         identity = self._found()
         if identity is None:
             return None
+        if self._writer is not None:
+            # Whoever has recorded something finds it. If it cannot be written, the next append will say so.
+            with contextlib.suppress(StoreWriteFailed):
+                self._writer.flush()
         with self._lock:
             if self._index is None:
                 self._index = Index(self._path, identity.store_id)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import lru_cache
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 import uuid_utils
 from pydantic import (
@@ -59,6 +59,9 @@ class Caller(_Frozen):
     name: Name = "anonymous"
     roles: tuple[Name, ...] = ()
     tenant: Name | None = None
+
+
+_ANONYMOUS: Final = Caller()
 
 
 class RoutingOptions(_Frozen):
@@ -181,6 +184,8 @@ def _known_routing(
 
 def names_of(where: str, names: Iterable[str]) -> tuple[str, ...]:
     """The names as a tuple; a single text is no list of its letters."""
+    if type(names) is tuple:
+        return names
     if isinstance(names, str) or not isinstance(names, Iterable):
         raise InvalidEnvelope(
             "one name stands where several are meant", where=f"/{where}", expected="a list", got=repr(names)
@@ -200,7 +205,7 @@ def caller_of(caller: object, roles: tuple[str, ...], tenant: str | None) -> Cal
             )
         return caller
     if caller is None:
-        return Caller(roles=roles, tenant=tenant)
+        return Caller(roles=roles, tenant=tenant) if roles or tenant is not None else _ANONYMOUS
     return Caller(name=caller, roles=roles, tenant=tenant)  # type: ignore[arg-type]  # pydantic checks it
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Any, Final, Literal, Self
+from functools import lru_cache
+from typing import Any, Final, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -106,6 +107,9 @@ def message_of(fault: BaseException) -> str:
     return _ADDRESS.sub(" at 0x…", text)
 
 
+Summary = TypeVar("Summary", bound="AttemptSummary")
+
+
 class AttemptSummary(BaseModel):
     """One agent that was called, and how it ended."""
 
@@ -119,7 +123,7 @@ class AttemptSummary(BaseModel):
     def of(cls, agent: str, ok: bool, data: bytes) -> Self:
         """From an agent's answer on record."""
         if ok:
-            return cls(agent=agent, status="success")
+            return _succeeded(cls, agent)
         return cls(agent=agent, status="error", error=ErrorInfo.from_tree(values.parse(data)))
 
     def tree(self) -> dict[str, Any]:
@@ -139,6 +143,12 @@ class AttemptSummary(BaseModel):
             status=tree["status"],
             error=None if error is None else ErrorInfo.from_tree(error),
         )
+
+
+# Agents are few and succeed again and again; the summary is frozen, so one serves all.
+@lru_cache(maxsize=1024)
+def _succeeded(kind: type[Summary], agent: str) -> Summary:
+    return kind(agent=agent, status="success")
 
 
 class AgentResponse(BaseModel):

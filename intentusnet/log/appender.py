@@ -14,7 +14,6 @@ from __future__ import annotations
 import errno
 import os
 import weakref
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -226,19 +225,28 @@ class Appender:
             request.last = last = last + len(request.drafts)
         alone = len(group) == 1 and not taken
         drafts = group[0].drafts if alone else [*taken, *(draft for one in group for draft in one.drafts)]
-        durable, ts = head.durable, self._clock.time_us()
+        durable, ts = head.durable, None
+        first, offset, seq, chain = tail
         sealed: Tail | None = None
         made: dict[int, int] = {}
-        at = 0
+        lines: list[bytes] = []
         try:
-            while at < len(drafts):
-                if tail.seq - tail.first >= self._max_entries or tail.offset >= self._max_bytes:
-                    sealed, durable = tail, tail.seq - 1
-                    fd = self._next_segment(fd, tail)
-                    made[fd] = tail.seq
-                    tail = Tail(tail.seq, 0, tail.seq, tail.chain)
-                data, tail, at = self._format(drafts, at, tail, ts, durable)
-                write_all(self._files, fd, data)
+            for draft in drafts:
+                if seq - first >= self._max_entries or offset >= self._max_bytes:
+                    if lines:
+                        write_all(self._files, fd, b"".join(lines))
+                    sealed, durable, lines = Tail(first, offset, seq, chain), seq - 1, []
+                    fd = self._next_segment(fd, sealed)
+                    made[fd] = first = seq
+                    offset = 0
+                if ts is None and draft.ts is None:
+                    ts = self._clock.time_us()
+                line, chain = format_line(draft, seq, ts, durable, chain)
+                lines.append(line)
+                offset += len(line)
+                seq += 1
+            write_all(self._files, fd, b"".join(lines))
+            tail = Tail(first, offset, seq, chain)
             # Not before: a batch that could still be cut back must not be noted as being on disk.
             head.publish(fd, tail, durable=sealed.seq - 1 if sealed else -1, note=sealed)
             if taken:
@@ -254,21 +262,6 @@ class Appender:
                 if head.here is None or spare != head.here[0]:
                     self._files.close(spare)
         self.sealed += len(made)
-
-    def _format(
-        self, drafts: Sequence[Draft], at: int, tail: Tail, ts: int, durable: int
-    ) -> tuple[bytes, Tail, int]:
-        """The lines of the drafts from one on, as far as there is room for them in the segment."""
-        first, offset, seq, chain = tail
-        end = min(len(drafts), at + self._max_entries - (seq - first))
-        lines = []
-        while at < end and offset < self._max_bytes:
-            line, chain = format_line(drafts[at], seq, ts, durable, chain)
-            lines.append(line)
-            offset += len(line)
-            seq += 1
-            at += 1
-        return b"".join(lines), Tail(first, offset, seq, chain), at
 
     def _next_segment(self, fd: int, tail: Tail) -> int:
         """Begins a segment, which says that all before it are on disk."""

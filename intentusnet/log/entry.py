@@ -59,6 +59,7 @@ from binascii import hexlify, unhexlify
 from dataclasses import dataclass
 from hashlib import sha256
 from os import urandom
+from typing import NamedTuple
 
 from intentusnet.errors import IntegrityBroken, InvalidInput
 
@@ -78,21 +79,40 @@ _LINE = re.compile(
     rb',"salt":"([0-9a-f]{32})"'
     rb',"body":(\{.*\})\}'
 )
+# The same, where hashes and salt may be anything of their length: looking at each digit takes as long again.
+_SHAPE = re.compile(
+    rb'\{"seq":(0|[1-9][0-9]{0,18})'
+    rb',"ts":(?:0|-?[1-9][0-9]{0,18})'
+    rb',"kind":"([a-z]+)"'
+    rb',"execution":"((?:' + _UUID.encode() + rb')?)"'
+    rb',"durable":(-1|0|[1-9][0-9]{0,18})'
+    rb',"commit":"(.{64})"'
+    rb',"chain":"(.{64})"'
+    rb',"salt":"(.{32})"'
+    rb',"body":(\{.*\})\}',
+    re.DOTALL,
+)
 _NAMES = re.compile(rf"[a-z]+ (?:{_UUID})?")
 _STORE_ID = re.compile(r"[0-9a-f]{32}")
 _AFTER_LEAF = b',"chain":"'
 
 
-@dataclass(frozen=True, slots=True)
-class Draft:
-    """An entry before it has a place in the log; make one with :meth:`make`."""
+# A tuple, because some are made for every execution.
+class Draft(NamedTuple):
+    """An entry before it has a place in the log; make one with :meth:`make`.
+
+    ``named``, ``committed`` and ``rest`` are the parts of its line that do not depend on its place.
+    """
 
     kind: str
     execution: str
     body: bytes
     salt: bytes
     commit: bytes
-    ts: int | None = None
+    ts: int | None
+    named: bytes
+    committed: bytes
+    rest: bytes
 
     @classmethod
     def make(
@@ -127,7 +147,18 @@ class Draft:
             salt = urandom(SALT_BYTES)
         elif len(salt) != SALT_BYTES:
             raise InvalidInput("a salt has the wrong length", expected="16 bytes", got=f"{len(salt)} bytes")
-        return cls(kind, execution, body, salt, sha256(salt + body).digest(), ts)
+        commit = sha256(salt + body).digest()
+        return cls(
+            kind,
+            execution,
+            body,
+            salt,
+            commit,
+            ts,
+            b',"kind":"%b","execution":"%b","durable":' % (kind.encode(), execution.encode()),
+            b',"commit":"%b"' % hexlify(commit),
+            b'","salt":"%b","body":%b}\n' % (hexlify(salt), body),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,27 +219,22 @@ def chain_next(previous: bytes, leaf_hash_bytes: bytes) -> bytes:
     return sha256(previous + leaf_hash_bytes).digest()
 
 
-def format_line(draft: Draft, seq: int, ts: int, durable: int, prev_chain: bytes) -> tuple[bytes, bytes]:
+def format_line(
+    draft: Draft, seq: int, ts: int | None, durable: int, prev_chain: bytes
+) -> tuple[bytes, bytes]:
     """The line of a draft at its place, with the newline, and its chain value.
 
     Args:
         draft: what is to be written; its own ``ts``, if it has one, goes before the argument.
         seq: the line's number, from 0.
-        ts: microseconds since 1970-01-01 UTC.
+        ts: microseconds since 1970-01-01 UTC; needed if the draft has none.
         durable: the highest seq known to be on disk, -1 for none.
         prev_chain: the chain value of the line before, or :func:`genesis`.
     """
-    head = b'{"seq":%d,"ts":%d,"kind":"%b","execution":"%b","durable":%d,"commit":"%b"' % (
-        seq,
-        ts if draft.ts is None else draft.ts,
-        draft.kind.encode(),
-        draft.execution.encode(),
-        durable,
-        hexlify(draft.commit),
-    )
+    when = ts if draft.ts is None else draft.ts
+    head = b'{"seq":%d,"ts":%d%b%d%b' % (seq, when, draft.named, durable, draft.committed)
     chain = sha256(prev_chain + sha256(b"\x00" + head).digest()).digest()
-    tail = (head, hexlify(chain), hexlify(draft.salt), draft.body)
-    return b'%b,"chain":"%b","salt":"%b","body":%b}\n' % tail, chain
+    return b'%b,"chain":"%b%b' % (head, hexlify(chain), draft.rest), chain
 
 
 def parse_line(line: bytes) -> Entry:
@@ -236,7 +262,7 @@ def parse_line(line: bytes) -> Entry:
 
 
 def check_line(line: bytes, seq: int, previous: bytes) -> tuple[bytes, bytes, int, bytes, bytes, bytes]:
-    """Checks every byte of a line against its place in the log; the verifier's inner loop.
+    """Checks every byte of a line against its place in the log.
 
     Args:
         line: the line without its newline.
@@ -249,32 +275,60 @@ def check_line(line: bytes, seq: int, previous: bytes) -> tuple[bytes, bytes, in
     Raises:
         IntegrityBroken: template, seq, durable, commit or chain is wrong; the caller sets ``where``.
     """
-    match = _LINE.fullmatch(line)
+    return check_leaf(line, seq, previous)[:6]
+
+
+def check_leaf(
+    line: bytes, seq: int, previous: bytes
+) -> tuple[bytes, bytes, int, bytes, bytes, bytes, bytes]:
+    """Does what :func:`check_line` does, and returns the leaf hash as well; the verifier's inner loop."""
+    match = _SHAPE.fullmatch(line)
     if match is None:
         raise _no_template(line)
-    found, _, kind, execution, durable_digits, commit_hex, chain_hex, salt_hex, body = match.groups()
-    if int(found) != seq:
-        raise IntegrityBroken("a line is not at its place", expected=f"seq {seq}", got=f"seq {int(found)}")
+    found, kind, execution, durable_digits, commit_hex, chain_hex, salt_hex, body = match.groups()
+    try:
+        salt = unhexlify(salt_hex)
+    except ValueError:
+        raise _no_template(line) from None
+    commit = sha256(salt + body).digest()
+    # The leaf ends one byte before the comma that the chain's key starts with.
+    hashed = sha256(b"\x00" + line[: match.end(5) + 1]).digest()
+    chain = sha256(previous + hashed).digest()
     durable = int(durable_digits)
-    if durable >= seq:
-        raise IntegrityBroken(
+    # What is equal to digits made here needs no look at its alphabet. Any doubt goes to the template itself.
+    if (
+        hexlify(chain) != chain_hex
+        or hexlify(commit) != commit_hex
+        or hexlify(salt) != salt_hex
+        or int(found) != seq
+        or durable >= seq
+        or b"\n" in body
+    ):
+        raise _fault_of(line, seq, commit, chain)
+    return kind, execution, durable, commit, chain, body, hashed
+
+
+def _fault_of(line: bytes, seq: int, commit: bytes, chain: bytes) -> IntegrityBroken:
+    """What is wrong with a line that should have this number, commit and chain value, and does not."""
+    match = _LINE.fullmatch(line)
+    if match is None:
+        return _no_template(line)
+    found, _, _, _, durable, commit_hex, chain_hex, _, _ = match.groups()
+    if int(found) != seq:
+        return IntegrityBroken("a line is not at its place", expected=f"seq {seq}", got=f"seq {int(found)}")
+    if int(durable) >= seq:
+        return IntegrityBroken(
             "a line claims that lines after it were on disk before it",
             expected=f"durable below {seq}",
-            got=f"durable {durable}",
+            got=f"durable {int(durable)}",
         )
-    commit = sha256(unhexlify(salt_hex) + body).digest()
     if commit != unhexlify(commit_hex):
-        raise IntegrityBroken(
+        return IntegrityBroken(
             "the body is not the one that was committed to", expected=commit_hex.decode(), got=commit.hex()
         )
-    # The leaf ends one byte before the comma that the chain's key starts with.
-    leaf_bytes = line[: match.end(6) + 1]
-    chain = sha256(previous + sha256(b"\x00" + leaf_bytes).digest()).digest()
-    if chain != unhexlify(chain_hex):
-        raise IntegrityBroken(
-            "the chain does not continue from the line before", expected=chain.hex(), got=chain_hex.decode()
-        )
-    return kind, execution, durable, commit, chain, body
+    return IntegrityBroken(
+        "the chain does not continue from the line before", expected=chain.hex(), got=chain_hex.decode()
+    )
 
 
 def _no_template(line: bytes) -> IntegrityBroken:

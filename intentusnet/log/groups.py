@@ -25,14 +25,14 @@ class Request:
         error: why it was not done.
     """
 
-    __slots__ = ("_leads", "_wake", "drafts", "error", "last")
+    # On the class, so that making one, which every append does, sets one attribute.
+    last: int = UNWRITTEN
+    error: IntentusError | None = None
+    _leads: bool = False
+    _wake: threading.Lock | None = None
 
     def __init__(self, drafts: Sequence[Draft]) -> None:
         self.drafts = drafts
-        self.last = UNWRITTEN
-        self.error: IntentusError | None = None
-        self._leads = False
-        self._wake: threading.Lock | None = None
 
 
 class Groups:
@@ -73,6 +73,9 @@ class Groups:
     def leave(self, group: list[Request]) -> None:
         """Wakes the group's threads, and one that waits to lead the next."""
         with self._mutex:
+            if not self._waiting and len(group) <= 1:
+                self._led = False
+                return
             heir = self._waiting[0] if self._waiting else None
             self._led = heir is not None
             if heir is not None:

@@ -7,6 +7,7 @@ plan can be made again and compared.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
 from intentusnet.agents import Agent, Registry
@@ -106,17 +107,26 @@ def make_plan(
     if missing is not None:
         return Plan(options.strategy, (), (), refusal=missing)
     if policy is NO_POLICY:
-        candidates = tuple(Candidate(agent, _UNRULED) for agent in agents)
-    else:
-        stage = policy.stage(facts_of(envelope))
-        candidates = tuple(Candidate(agent, stage.decide(agent_facts(agent))) for agent in agents)
+        return _unruled(agents, options.strategy, options.prefer)
+    stage = policy.stage(facts_of(envelope))
+    candidates = tuple([Candidate(agent, stage.decide(agent_facts(agent))) for agent in agents])
+    return _plan(candidates, options.strategy, options.prefer)
+
+
+# Without a policy, the same plans come again and again.
+@lru_cache(maxsize=256)
+def _unruled(agents: tuple[Agent, ...], strategy: RoutingStrategy, prefer: str) -> Plan:
+    return _plan(tuple(Candidate(agent, _UNRULED) for agent in agents), strategy, prefer)
+
+
+def _plan(candidates: tuple[Candidate, ...], strategy: RoutingStrategy, prefer: str) -> Plan:
     allowed = tuple(candidate.agent for candidate in candidates if candidate.decision.allowed)
     if not allowed:
-        return Plan(options.strategy, candidates, (), refusal=_denied(candidates))
-    if options.strategy is RoutingStrategy.DIRECT:
+        return Plan(strategy, candidates, (), refusal=_denied(candidates))
+    if strategy is RoutingStrategy.DIRECT:
         allowed = allowed[:1]
-    race = options.strategy is RoutingStrategy.PARALLEL and options.prefer == "first" and len(allowed) > 1
-    return Plan(options.strategy, candidates, allowed, race)
+    race = strategy is RoutingStrategy.PARALLEL and prefer == "first" and len(allowed) > 1
+    return Plan(strategy, candidates, allowed, race)
 
 
 def _eligible(envelope: IntentEnvelope, registry: Registry) -> tuple[tuple[Agent, ...], ErrorInfo | None]:

@@ -106,7 +106,7 @@ class IntentRouter:
             payload=values.decode(outcome.data) if outcome.ok else None,
             error=None if outcome.ok else ErrorInfo.from_tree(values.parse(outcome.data)),
             attempts=tuple(
-                AttemptSummary.of(name, answer.ok, answer.data) for name, answer in session.attempts
+                [AttemptSummary.of(name, answer.ok, answer.data) for name, answer in session.attempts]
             ),
             fingerprint=fingerprint,
         )

@@ -104,7 +104,7 @@ class ConsistencyProof:
 
 
 class Frontier:
-    """The root of leaf hashes that come one by one; mutable.
+    """The root of leaf hashes, or complete subtrees of them, that come one by one; mutable.
 
     Holds one hash for each complete subtree that no other one contains: at most one per doubling of the size.
     """
@@ -118,20 +118,24 @@ class Frontier:
         """How many leaf hashes have come."""
         return self._size
 
-    def append(self, leaf_hash: bytes) -> None:
-        """Takes the next leaf hash.
+    def append(self, node: bytes, level: int = 0) -> None:
+        """Takes the next leaf hash, or the root of the next 2**level leaf hashes.
 
         Raises:
-            InvalidInput: it is not 32 bytes.
+            InvalidInput: it is not 32 bytes, or no such subtree begins where what has come so far ends.
         """
-        _check_hash("a leaf hash", leaf_hash)
-        node, size = leaf_hash, self._size
+        _check_hash("a node", node)
+        size = self._size >> level
+        if size << level != self._size:
+            raise InvalidInput(
+                "no such subtree begins here", expected=f"a multiple of {1 << level}", got=str(self._size)
+            )
         # A one at the end of the size is a complete subtree as large as the node: together they are the next.
         while size & 1:
             node = node_hash(self._peaks.pop(), node)
             size >>= 1
         self._peaks.append(node)
-        self._size += 1
+        self._size += 1 << level
 
     def root(self) -> bytes:
         """The root of what has come so far."""
@@ -143,7 +147,7 @@ def node_hash(left: bytes, right: bytes) -> bytes:
     return sha256(b"\x01" + left + right).digest()
 
 
-def root_of(leaf_hashes: bytes) -> bytes:
+def root_of(leaf_hashes: bytes | bytearray) -> bytes:
     """The root of a tree whose leaf hashes lie end to end.
 
     Raises:
@@ -354,12 +358,13 @@ def _check_number(what: str, number: object, least: int, most: int | None = None
 
 def _check_hash(what: str, value: object) -> None:
     if type(value) is not bytes or len(value) != HASH_BYTES:
-        raise InvalidInput(f"{what} is not a hash", expected=f"{HASH_BYTES} bytes", got=repr(value))
+        got = f"{len(value)} bytes" if isinstance(value, bytes) else type(value).__name__
+        raise InvalidInput(f"{what} is not a hash", expected=f"{HASH_BYTES} bytes", got=got)
 
 
 def _check_path(hashes: object) -> None:
     if type(hashes) is not tuple:
-        raise InvalidInput("a proof has no hashes", expected="a tuple of bytes", got=repr(hashes))
+        raise InvalidInput("a proof has no hashes", expected="a tuple of bytes", got=type(hashes).__name__)
     for value in hashes:
         _check_hash("a part of a proof", value)
 

@@ -23,7 +23,7 @@ from intentusnet.log.backlog import AsyncBound, Backlog
 from intentusnet.log.entry import Draft, format_line, genesis
 from intentusnet.log.groups import Request
 from intentusnet.log.head import Head, Tail
-from intentusnet.log.recovery import recover_tail
+from intentusnet.log.recovery import REPAIR_MARK, recover_tail
 from intentusnet.log.segment import (
     LOG_DIR,
     Files,
@@ -121,7 +121,7 @@ class Appender:
                     unlock_file(head.lock_fd)
             except BaseException as cause:
                 self.backlog.give_back()
-                error = _explained(cause, self._directory)
+                error = explained(cause, self._directory)
                 if isinstance(error, StorePoisoned):
                     head.poison(error)
                 end = -1 if head.here is None else head.here[1].seq
@@ -165,7 +165,7 @@ class Appender:
                 finally:
                     unlock_file(head.lock_fd)
             except OSError as cause:
-                raise _explained(cause, self._directory) from cause
+                raise explained(cause, self._directory) from cause
             except StorePoisoned as error:
                 head.poison(error)
                 raise
@@ -196,6 +196,10 @@ class Appender:
         # Another process may also have gone on to the next segment without a line more in this one.
         if here is not None and begun == self._begun and os.lseek(here[0], 0, os.SEEK_END) == here[1].offset:
             return here
+        if here is not None and begun > self._begun:
+            os.lseek(head.lock_fd, self._begun, os.SEEK_SET)
+            if REPAIR_MARK in os.read(head.lock_fd, begun - self._begun):
+                raise poisoned(self._log, "the log was repaired, and is another one, while it was open here")
         make_dir(self._log, self._files)
         tail, durable = recover_tail(
             self._directory,
@@ -220,6 +224,7 @@ class Appender:
     def _write(self, fd: int, tail: Tail, taken: list[Draft], group: list[Request]) -> None:
         """Writes the drafts at the end, over as many segments as they take."""
         head, start_fd, start = self.head, fd, tail
+        before = head.here
         last = tail.seq + len(taken) - 1
         for request in group:
             request.last = last = last + len(request.drafts)
@@ -246,15 +251,15 @@ class Appender:
                 offset += len(line)
                 seq += 1
             write_all(self._files, fd, b"".join(lines))
-            tail = Tail(first, offset, seq, chain)
             # Not before: a batch that could still be cut back must not be noted as being on disk.
-            head.publish(fd, tail, durable=sealed.seq - 1 if sealed else -1, note=sealed)
+            end = Tail(first, offset, seq, chain)
+            head.publish(fd, end, durable=sealed.seq - 1 if sealed else -1, note=sealed)
             if taken:
                 self.backlog.written(start.seq + len(taken) - 1)
         except StorePoisoned:
             raise
         except BaseException:
-            if head.here != (fd, tail):
+            if head.here is before:
                 self._cut_back(start_fd, start, made)
             raise
         finally:
@@ -284,7 +289,7 @@ class Appender:
             raise poisoned(self._log / segment_name(tail.first), str(error)) from error
 
 
-def _explained(cause: BaseException, directory: Path) -> IntentusError:
+def explained(cause: BaseException, directory: Path) -> IntentusError:
     """What those are told whose append failed for this cause."""
     if isinstance(cause, IntentusError):
         return cause

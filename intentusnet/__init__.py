@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from intentusnet.replay.divergence import Divergence, DivergenceKind, ReplayReport, Verdict
     from intentusnet.response import AgentResponse, AttemptSummary, ErrorCode, ErrorInfo
     from intentusnet.runtime import IntentusRuntime
-    from intentusnet.stores.base import ExecutionStore, Page, Query, Row
+    from intentusnet.stores.base import ExecutionStore, Page, Query, Row, Settings
     from intentusnet.stores.file import FileExecutionStore
     from intentusnet.stores.memory import MemoryExecutionStore
     from intentusnet.stores.portable import load_record
@@ -55,6 +55,7 @@ __all__ = [
     "RoutingStrategy",
     "Row",
     "SeededIds",
+    "Settings",
     "Verdict",
     "diff_records",
     "effect",
@@ -73,7 +74,7 @@ _HOMES: Final = {
     "replay.divergence": ("Divergence", "DivergenceKind", "ReplayReport", "Verdict"),
     "response": ("AgentResponse", "AttemptSummary", "ErrorCode", "ErrorInfo"),
     "runtime": ("IntentusRuntime",),
-    "stores.base": ("ExecutionStore", "Page", "Query", "Row"),
+    "stores.base": ("ExecutionStore", "Page", "Query", "Row", "Settings"),
     "stores.file": ("FileExecutionStore",),
     "stores.memory": ("MemoryExecutionStore",),
     "stores.portable": ("load_record",),

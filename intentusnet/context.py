@@ -37,7 +37,7 @@ from intentusnet.envelope import (
 )
 from intentusnet.errors import ControlSignal, InvalidInput
 from intentusnet.ids import Clock, Ids
-from intentusnet.record import ParentLink, compared_envelope
+from intentusnet.record import ParentLink
 from intentusnet.refusals import describe
 from intentusnet.response import AgentResponse
 from intentusnet.routing.drivers import concurrently
@@ -248,7 +248,7 @@ class Context:
             )
         except ValidationError as fault:
             raise invalid_envelope(fault) from fault
-        asked = values.dumps(compared_envelope(envelope.tree(values.Fragment(data))))
+        asked = envelope.encode_compared(data)
         inside = _inside_effect.get()
         question = self._question("route", envelope.intent.name, asked) if inside is None else inside
 

@@ -127,31 +127,64 @@ class IntentEnvelope(_Frozen):
     traceparent: str | None = None
     idempotency_key: Name | None = None
 
-    def tree(self, payload: Any) -> dict[str, Any]:
-        """The envelope as a raw tree, around a payload that is encoded already."""
-        caller, routing = self.caller, self.routing
-        return {
-            "caller": {"name": caller.name, "roles": list(caller.roles), "tenant": caller.tenant},
-            "deadline": None if self.deadline is None else self.deadline.astimezone(UTC).isoformat(),
-            "id": self.id,
-            "idempotency_key": self.idempotency_key,
-            "intent": {"name": self.intent.name, "version": self.intent.version},
-            "payload": payload,
-            "priority": self.priority,
-            "routing": {
-                "fallback": list(routing.fallback),
-                "prefer": routing.prefer,
-                "strategy": routing.strategy.value,
-                "target": routing.target,
-            },
-            "tags": list(self.tags),
-            "traceparent": self.traceparent,
-        }
+    def encode(self, payload: bytes) -> bytes:
+        """The envelope as it stands in the log, around a payload that is encoded already."""
+        deadline = None if self.deadline is None else self.deadline.astimezone(UTC).isoformat()
+        return (
+            b'{"caller":%b,"deadline":%b,"id":%b,"idempotency_key":%b,"intent":%b,"payload":%b,'
+            b'"priority":%b,"routing":%b,"tags":%b,"traceparent":%b}'
+        ) % (
+            _encoded_caller(self.caller.name, self.caller.roles, self.caller.tenant),
+            values.dumps(deadline),
+            values.dumps(self.id),
+            values.dumps(self.idempotency_key),
+            _encoded_intent(self.intent.name, self.intent.version),
+            payload,
+            values.dumps(self.priority),
+            _encoded_routing(self.routing),
+            values.dumps(self.tags),
+            values.dumps(self.traceparent),
+        )
+
+    def encode_compared(self, payload: bytes) -> bytes:
+        """What the fingerprint covers of the envelope: ids, trace and points in time are left out."""
+        return b'{"caller":%b,"intent":%b,"payload":%b,"priority":%b,"routing":%b,"tags":%b}' % (
+            _encoded_caller(self.caller.name, self.caller.roles, self.caller.tenant),
+            _encoded_intent(self.intent.name, self.intent.version),
+            payload,
+            values.dumps(self.priority),
+            _encoded_routing(self.routing),
+            values.dumps(self.tags),
+        )
 
     @classmethod
     def from_tree(cls, tree: Mapping[str, Any]) -> Self:
-        """The envelope that `tree` wrote."""
+        """The envelope of a raw tree that `encode` wrote."""
         return cls.model_validate({**tree, "payload": values.untag(tree["payload"])})
+
+
+# These parts are few, come again with every envelope, and never change.
+@lru_cache(maxsize=1024)
+def _encoded_caller(name: str, roles: tuple[str, ...], tenant: str | None) -> bytes:
+    return values.dumps({"name": name, "roles": roles, "tenant": tenant})
+
+
+@lru_cache(maxsize=1024)
+def _encoded_intent(name: str, version: str) -> bytes:
+    return values.dumps({"name": name, "version": version})
+
+
+def _encoded_routing(routing: RoutingOptions) -> bytes:
+    return _encoded_options(routing.strategy, routing.target, routing.fallback, routing.prefer)
+
+
+@lru_cache(maxsize=1024)
+def _encoded_options(
+    strategy: RoutingStrategy, target: str | None, fallback: tuple[str, ...], prefer: str
+) -> bytes:
+    return values.dumps(
+        {"fallback": fallback, "prefer": prefer, "strategy": strategy.value, "target": target}
+    )
 
 
 def routing_of(

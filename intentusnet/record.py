@@ -1,22 +1,22 @@
 """`ExecutionRecord`: the fold of one execution's entries, and the fingerprint of what it says.
 
 A record is read from the log's bytes alone. It holds *raw trees*: parsed JSON with the tags of ``values``
-left as they are, so that nothing is decoded that nobody asks for, and re-encoding gives the bytes back.
+left as they are, so that nothing is decoded that nobody asks for, and re-encoding gives the bytes back. A
+value that an entry only refers to (``references``) stands in its place like any other.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from intentusnet import values
 from intentusnet.envelope import IntentEnvelope
 from intentusnet.errors import IntegrityBroken, NotReplayable
+from intentusnet.references import Blob, BlobRef, resolved
 from intentusnet.response import AgentResponse, AttemptSummary, ErrorInfo
-from intentusnet.transcript import NO_ARGUMENTS, ROOT_SCOPE, TELLING_KINDS, Answer
-
-FINGERPRINT_DOMAIN: Final = b"intentusnet-fingerprint-v1\n"
+from intentusnet.transcript import NO_ARGUMENTS, ROOT_SCOPE, Answer
 
 
 class LoggedEntry(Protocol):
@@ -36,8 +36,7 @@ class LoggedEntry(Protocol):
     def line(self) -> bytes: ...
 
 
-@dataclass(frozen=True, slots=True)
-class RecordedQuestion:
+class RecordedQuestion(NamedTuple):
     """A question on record with its answer; ``answer`` is None where the execution ended before it came."""
 
     scope: str
@@ -98,6 +97,7 @@ class ExecutionRecord:
         fingerprint: as written by the recorder; `fingerprint_of` computes it anew.
         opened_us, closed_us: microseconds since 1970-01-01 UTC.
         entries: the entries themselves, with their bytes.
+        blobs: the values that the entries refer to, in the order in which they first do.
     """
 
     execution_id: str
@@ -113,6 +113,7 @@ class ExecutionRecord:
     opened_us: int
     closed_us: int | None
     entries: tuple[LoggedEntry, ...] = field(repr=False)
+    blobs: tuple[Blob, ...] = field(default=(), repr=False)
 
     @property
     def envelope(self) -> IntentEnvelope:
@@ -173,15 +174,49 @@ class ExecutionRecord:
         )
 
     def to_jsonl(self) -> bytes:
-        """The portable record: the execution's lines, byte for byte."""
-        return b"".join(entry.line + b"\n" for entry in self.entries)
+        """The portable record: the execution's lines, byte for byte, then those of its large values."""
+        lines = [entry.line + b"\n" for entry in self.entries]
+        return b"".join([*lines, *(blob.line() for blob in self.blobs)])
 
 
-def fold(entries: Iterable[LoggedEntry]) -> ExecutionRecord:
+def _no_blobs(ref: BlobRef) -> bytes:
+    raise IntegrityBroken(
+        "a value that an entry refers to is missing",
+        expected=f"{ref.size} bytes with the SHA-256 {ref.digest}",
+        got="entries alone",
+    )
+
+
+class _Bodies:
+    """Parses bodies with all their values; mutable: the values that had to be loaded for it."""
+
+    def __init__(self, load: Callable[[BlobRef], bytes]) -> None:
+        self.blobs: dict[BlobRef, Blob] = {}
+        self._load = load
+
+    def parse(self, entry: LoggedEntry) -> Any:
+        try:
+            return values.parse(resolved(entry.body, self._data))
+        except IntegrityBroken as fault:
+            named = f"seq {entry.seq} of execution {entry.execution}"
+            fault.where = f"{fault.where}, which {named} refers to" if fault.where else named
+            raise
+
+    def _data(self, ref: BlobRef) -> bytes:
+        if ref not in self.blobs:
+            self.blobs[ref] = Blob(ref, self._load(ref))
+        return self.blobs[ref].data
+
+
+def fold(entries: Iterable[LoggedEntry], load: Callable[[BlobRef], bytes] = _no_blobs) -> ExecutionRecord:
     """Folds the entries of one execution, in the order of the log, into a record.
 
+    Args:
+        entries: the entries.
+        load: gives the bytes of a value that an entry refers to, checked, or raises IntegrityBroken.
+
     Raises:
-        IntegrityBroken: the entries do not tell one execution from its beginning on.
+        IntegrityBroken: the entries do not tell one execution from its beginning on, or a value is missing.
     """
     entries = tuple(entries)
     if not entries or entries[0].kind != "opened":
@@ -192,7 +227,7 @@ def fold(entries: Iterable[LoggedEntry]) -> ExecutionRecord:
             got=f"`{entries[0].kind}`" if entries else "no entry at all",
         )
     try:
-        return _fold(entries)
+        return _fold(entries, _Bodies(load))
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as fault:
         raise IntegrityBroken(
             "an entry's body is not of the recorded format",
@@ -202,8 +237,8 @@ def fold(entries: Iterable[LoggedEntry]) -> ExecutionRecord:
         ) from fault
 
 
-def _fold(entries: tuple[LoggedEntry, ...]) -> ExecutionRecord:
-    opened = values.parse(entries[0].body)
+def _fold(entries: tuple[LoggedEntry, ...], bodies: _Bodies) -> ExecutionRecord:
+    opened = bodies.parse(entries[0])
     plan = opened["plan"]
     asked: dict[tuple[str, int], dict[str, Any]] = {}
     answers: dict[tuple[str, int], Answer] = {}
@@ -211,7 +246,7 @@ def _fold(entries: tuple[LoggedEntry, ...]) -> ExecutionRecord:
     for attempt, name in enumerate(implied_steps(plan)):
         asked[ROOT_SCOPE, attempt] = {"kind": "agent", "name": name}
     for entry in entries[1:]:
-        body = values.parse(entry.body)
+        body = bodies.parse(entry)
         if entry.kind == "closed":
             closed = body
             continue
@@ -245,6 +280,7 @@ def _fold(entries: tuple[LoggedEntry, ...]) -> ExecutionRecord:
         opened_us=entries[0].ts,
         closed_us=None if closed is None else entries[-1].ts,
         entries=entries,
+        blobs=tuple(bodies.blobs.values()),
     )
 
 
@@ -288,70 +324,3 @@ def _question(key: tuple[str, int], body: Mapping[str, Any], answer: Answer | No
         unordered=body.get("unordered", False),
         answer=answer,
     )
-
-
-def compared_envelope(tree: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of an envelope that says what is asked for: ids, trace and points in time are left out."""
-    return {name: tree[name] for name in ("caller", "intent", "payload", "priority", "routing", "tags")}
-
-
-def compared_plan(tree: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of a plan that decides who is called: versions belong to the environment."""
-    return {
-        "candidates": [
-            {name: candidate[name] for name in ("agent", "allowed", "cause", "rule")}
-            for candidate in tree["candidates"]
-        ],
-        "steps": tree["steps"],
-        "strategy": tree["strategy"],
-    }
-
-
-def fingerprint_of(
-    envelope: Mapping[str, Any],
-    plan: Mapping[str, Any],
-    questions: Iterable[RecordedQuestion],
-    outcome: Mapping[str, Any],
-) -> str:
-    """SHA-256 of the stable content: what was asked for, decided, asked, answered, and how it ended.
-
-    Timestamps, ids and durations are no part of it, nor is the order in which concurrent scopes took turns,
-    so the same run has the same fingerprint on every machine.
-
-    Args:
-        envelope: the envelope's raw tree.
-        plan: the plan's raw tree.
-        questions: every question with its answer, in any order of scopes.
-        outcome: the raw tree of `RecordedOutcome`.
-    """
-    scopes: dict[str, tuple[list[tuple[int, Any]], list[bytes]]] = {}
-    for question in questions:
-        if question.kind in TELLING_KINDS:
-            continue
-        ordered, unordered = scopes.setdefault(question.scope, ([], []))
-        answer = question.answer
-        row = [
-            question.kind,
-            question.name,
-            values.Fragment(question.arguments),
-            None if answer is None else answer.ok,
-            None if answer is None else values.Fragment(answer.data),
-        ]
-        if question.unordered:
-            unordered.append(values.dumps(row))
-        else:
-            ordered.append((question.ordinal, row))
-    told = [
-        [
-            scope,
-            [row for _, row in sorted(ordered, key=_ordinal)],
-            [values.Fragment(row) for row in sorted(unordered)],
-        ]
-        for scope, (ordered, unordered) in sorted(scopes.items())
-    ]
-    content = [compared_envelope(envelope), compared_plan(plan), told, outcome]
-    return values.digest(FINGERPRINT_DOMAIN + values.dumps(content))
-
-
-def _ordinal(row: tuple[int, Any]) -> int:
-    return row[0]

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from enum import StrEnum
 from functools import lru_cache
-from typing import Any, Final, Literal, Self, TypeVar
+from typing import Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict
 
@@ -107,9 +107,6 @@ def message_of(fault: BaseException) -> str:
     return _ADDRESS.sub(" at 0x…", text)
 
 
-Summary = TypeVar("Summary", bound="AttemptSummary")
-
-
 class AttemptSummary(BaseModel):
     """One agent that was called, and how it ended."""
 
@@ -119,12 +116,12 @@ class AttemptSummary(BaseModel):
     status: Literal["success", "error"]
     error: ErrorInfo | None = None
 
-    @classmethod
-    def of(cls, agent: str, ok: bool, data: bytes) -> Self:
+    @staticmethod
+    def of(agent: str, ok: bool, data: bytes) -> AttemptSummary:
         """From an agent's answer on record."""
         if ok:
-            return _succeeded(cls, agent)
-        return cls(agent=agent, status="error", error=ErrorInfo.from_tree(values.parse(data)))
+            return _succeeded(agent)
+        return AttemptSummary(agent=agent, status="error", error=ErrorInfo.from_tree(values.parse(data)))
 
     def tree(self) -> dict[str, Any]:
         """The attempt as a raw tree."""
@@ -147,8 +144,8 @@ class AttemptSummary(BaseModel):
 
 # Agents are few and succeed again and again; the summary is frozen, so one serves all.
 @lru_cache(maxsize=1024)
-def _succeeded(kind: type[Summary], agent: str) -> Summary:
-    return kind(agent=agent, status="success")
+def _succeeded(agent: str) -> AttemptSummary:
+    return AttemptSummary(agent=agent, status="success")
 
 
 class AgentResponse(BaseModel):

@@ -371,7 +371,6 @@ class IntentusRuntime:
 
 #: Environments are remembered for that many lists of candidates.
 _REMEMBERED: Final = 1024
-_ANYBODY: Final = Caller()
 _LONGEST_TIMEOUT: Final = 366 * 24 * 3600.0
 
 

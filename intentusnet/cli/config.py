@@ -129,7 +129,7 @@ def _store(path: str | None) -> dict[str, Any]:
     try:
         with FileExecutionStore(path, create=False) as store:
             if store.exists:
-                segments = [found.size() for found in list_segments(Path(path) / LOG_DIR)]
+                segments = [found.stored_size() for found in list_segments(Path(path) / LOG_DIR)]
                 state |= {"exists": True, "id": store.store_id}
                 state |= {"segments": len(segments), "bytes": sum(segments)}
     except IntentusError as fault:

@@ -58,7 +58,12 @@ class Moment(click.ParamType[int]):
 @click.option("--error-code", metavar="CODE", help="The error it ended with, such as POLICY_DENIAL.")
 @click.option("--since", type=Moment(), help="Opened then or later: ISO 8601 (UTC), or how long ago: 2h, 3d.")
 @click.option("--until", type=Moment(), help="Opened before that.")
-@click.option("--text", "sought", metavar="TEXT", help="Stands in the request or the outcome.")
+@click.option(
+    "--text",
+    "sought",
+    metavar="TEXT",
+    help="Stands in anything that was recorded: request, questions, answers, outcome. Reads the whole log.",
+)
 @click.option("--limit", type=click.IntRange(1, MAX_LIMIT), default=50, metavar="N", help="[default: 50]")
 @click.option("--cursor", metavar="CURSOR", help="Goes on where an earlier list ended.")
 @click.option("--oldest-first", is_flag=True, help="In the order of opening.")
@@ -69,11 +74,12 @@ def command(
 ) -> None:
     """List executions, newest first.
 
-    If there are more than fit, the cursor of the next page is told on stderr.
+    If there are more than fit, the cursor of the next page is told on stderr. Of a damaged log, what ended
+    before the damage is listed, and then the damage is the error.
     """
     if since is not None and until is not None and since > until:
         raise click.UsageError("--since is later than --until.")
-    query = _query(since_us=since, until_us=until, text=sought, **asked)
+    query = _query(since_us=since, until_us=until, text=sought, despite_damage=True, **asked)
     out = invocation.output
     with invocation.open_store() as store:
         page = store.list(query)
@@ -81,13 +87,15 @@ def command(
             out.rows(row.as_dict() for row in page.rows)
         elif page.rows:
             _print(out, page.rows)
-        if not page.rows:
+        if not page.rows and page.damage is None:
             if isinstance(store, FileExecutionStore) and not store.exists:
                 out.note(f"There is no store at {store.path} yet.")
             else:
                 out.note("No execution fits.")
     if page.cursor is not None:
         out.note(f"There are more: --cursor {page.cursor}")
+    if page.damage is not None:
+        raise page.damage
 
 
 def _query(**asked: Any) -> Query:

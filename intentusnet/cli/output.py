@@ -280,7 +280,8 @@ def styled(word: object, style: str | None = None) -> Text:
 
 def inline(tree: Any, most: int = 200) -> str:
     """A raw tree as one line of compact JSON of at most that many characters."""
-    shown = text(encoded(tree).decode())
+    # Nobody has to look at every byte of a large value for this; a character has four at most.
+    shown = text(encoded(tree)[: 4 * most + 4].decode(errors="ignore"))
     return shown if len(shown) <= most else shown[: most - 1] + "…"
 
 

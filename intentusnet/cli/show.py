@@ -3,16 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from intentusnet import values
 from intentusnet.cli.app import Invocation, pass_invocation, shared_options
-from intentusnet.cli.output import Output, fields, inline, listing, moment, pretty, span, styled, text
+from intentusnet.cli.output import (
+    Output,
+    encoded,
+    fields,
+    inline,
+    listing,
+    moment,
+    pretty,
+    span,
+    styled,
+    text,
+)
 from intentusnet.cli.records import load_record
 from intentusnet.cli.route import error_fields, plan_table
 from intentusnet.record import ExecutionRecord, RecordedQuestion
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+#: Bytes of a payload that are shown on a terminal.
+_MOST_OF_PAYLOAD: Final = 4096
 
 
 @click.command("show")
@@ -22,7 +39,8 @@ from intentusnet.record import ExecutionRecord, RecordedQuestion
 def command(invocation: Invocation, reference: str) -> None:
     """Show one execution: request, plan, questions and answers, outcome.
 
-    Arguments and answers are cut to a line on a terminal; -v prints them whole, and the environment.
+    Arguments and answers are cut to a line on a terminal, and large payloads to a page; -v prints them whole,
+    and the environment.
     """
     record = load_record(reference, invocation)
     out = invocation.output
@@ -72,7 +90,7 @@ def _print(out: Output, record: ExecutionRecord) -> None:
     envelope = record.envelope_tree
     head = styled(record.status)
     head.append(f"  {text(envelope['intent']['name'])}@{text(envelope['intent']['version'])}", style="bold")
-    out.print(head, fields(_facts(record)))
+    out.print(head, fields(_facts(out, record)))
     _print_plan(out, record)
     _print_questions(out, record)
     _print_outcome(out, record)
@@ -81,7 +99,7 @@ def _print(out: Output, record: ExecutionRecord) -> None:
         out.print(fields((name, pretty(item)) for name, item in record.environment.items()))
 
 
-def _facts(record: ExecutionRecord) -> list[tuple[str, object]]:
+def _facts(out: Output, record: ExecutionRecord) -> list[tuple[str, object]]:
     envelope = record.envelope_tree
     took = "" if record.duration_us is None else f", took {span(record.duration_us)}"
     pairs: list[tuple[str, object]] = [
@@ -103,8 +121,16 @@ def _facts(record: ExecutionRecord) -> list[tuple[str, object]]:
         pairs.append(("children", "\n".join(record.children)))
     if record.fingerprint is not None:
         pairs.append(("fingerprint", record.fingerprint))
-    pairs.append(("payload", pretty(envelope["payload"])))
+    pairs.append(("payload", _payload(out, envelope["payload"])))
     return pairs
+
+
+def _payload(out: Output, tree: Any) -> Text:
+    """A payload; one that would fill many screens is cut, like arguments and answers."""
+    size = len(encoded(tree))
+    if out.verbosity or size <= _MOST_OF_PAYLOAD:
+        return pretty(tree)
+    return styled(f"{inline(tree, _MOST_OF_PAYLOAD)} ({size:,} bytes; -v prints it whole)", "")
 
 
 def _caller(caller: Mapping[str, Any]) -> str:
@@ -195,7 +221,7 @@ def _print_outcome(out: Output, record: ExecutionRecord) -> None:
         return
     _heading(out, "Outcome", outcome.status + ("" if outcome.agent is None else f" by {outcome.agent}"))
     if outcome.error is None:
-        out.print(fields([("payload", pretty(outcome.payload))]))
+        out.print(fields([("payload", _payload(out, outcome.payload))]))
     else:
         out.print(fields(error_fields(outcome.error)))
 

@@ -63,6 +63,8 @@ def _print(out: Output, report: VerifyReport) -> None:
         ]
     if report.head is not None:
         pairs.append(("head" if report.ok else "last good", report.head))
+    if report.root is not None:
+        pairs.append(("tree", report.root))
     out.print(fields((name, value) for name, value in pairs if value))
 
 

@@ -130,6 +130,9 @@ class Backlog:
         due, stopped = self._due, self._stopped
         while due.wait() and not stopped.wait(self._bound.milliseconds / 1000):
             due.clear()
+            # Else a stop that came just before would be cleared away with what was due.
+            if stopped.is_set():
+                return
             try:
                 self._to_disk()
             except StorePoisoned:

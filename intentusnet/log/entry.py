@@ -24,6 +24,10 @@ salt or a store id goes into a hash, it is the bytes that the hex digits spell. 
     chain     = SHA256(chain of the line before ‖ leaf hash)
     chain before line 0 = SHA256("intentusnet-log-v1" ‖ 0x0a ‖ store id)
 
+A value of more than 32,768 bytes stands in a file of its own, to which the body refers in its place by
+``{"$blob":["<SHA-256 of the value's bytes in hex>",<how many bytes>]}`` (``references``): the commit covers
+the digest, and the digest the value.
+
 So every byte of a line is covered: by the leaf up to the commit, by the chain's own value, by the commit for
 salt and body, and by the template for what lies between.
 
@@ -56,12 +60,14 @@ from __future__ import annotations
 
 import re
 from binascii import hexlify, unhexlify
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from os import urandom
 from typing import NamedTuple
 
 from intentusnet.errors import IntegrityBroken, InvalidInput
+from intentusnet.references import Blob
 
 SALT_BYTES = 16
 GENESIS_PREFIX = b"intentusnet-log-v1\n"
@@ -89,19 +95,22 @@ _SHAPE = re.compile(
     rb',"commit":"(.{64})"'
     rb',"chain":"(.{64})"'
     rb',"salt":"(.{32})"'
-    rb',"body":(\{.*\})\}',
+    rb',"body":(\{.*\})\}\n',
     re.DOTALL,
 )
 _NAMES = re.compile(rf"[a-z]+ (?:{_UUID})?")
 _STORE_ID = re.compile(r"[0-9a-f]{32}")
 _AFTER_LEAF = b',"chain":"'
+# As a number: bytes within bytes are looked for by way of an exception, which costs as much as a hash.
+_NEWLINE = 10
 
 
 # A tuple, because some are made for every execution.
 class Draft(NamedTuple):
     """An entry before it has a place in the log; make one with :meth:`make`.
 
-    ``named``, ``committed`` and ``rest`` are the parts of its line that do not depend on its place.
+    ``named``, ``committed`` and ``rest`` are the parts of its line that do not depend on its place; ``blobs``
+    are the values that the body only refers to.
     """
 
     kind: str
@@ -113,10 +122,17 @@ class Draft(NamedTuple):
     named: bytes
     committed: bytes
     rest: bytes
+    blobs: tuple[Blob, ...]
 
     @classmethod
     def make(
-        cls, kind: str, execution: str, body: bytes, salt: bytes | None = None, ts: int | None = None
+        cls,
+        kind: str,
+        execution: str,
+        body: bytes,
+        salt: bytes | None = None,
+        ts: int | None = None,
+        blobs: Sequence[Blob] = (),
     ) -> Draft:
         """A draft with its salt and commit, computed here so that no lock is held meanwhile.
 
@@ -127,6 +143,7 @@ class Draft(NamedTuple):
                 JSON is the caller's promise, checked by readers.
             salt: 16 bytes; random ones if None.
             ts: when it happened, in microseconds since 1970-01-01 UTC, if that is not when it is written.
+            blobs: the values that the body refers to, instead of holding them.
 
         Raises:
             InvalidInput: an argument could not be read back from a line.
@@ -158,6 +175,7 @@ class Draft(NamedTuple):
             b',"kind":"%b","execution":"%b","durable":' % (kind.encode(), execution.encode()),
             b',"commit":"%b"' % hexlify(commit),
             b'","salt":"%b","body":%b}\n' % (hexlify(salt), body),
+            tuple(blobs),
         )
 
 
@@ -232,6 +250,7 @@ def format_line(
         prev_chain: the chain value of the line before, or :func:`genesis`.
     """
     when = ts if draft.ts is None else draft.ts
+    assert when is not None
     head = b'{"seq":%d,"ts":%d%b%d%b' % (seq, when, draft.named, durable, draft.committed)
     chain = sha256(prev_chain + sha256(b"\x00" + head).digest()).digest()
     return b'%b,"chain":"%b%b' % (head, hexlify(chain), draft.rest), chain
@@ -275,21 +294,25 @@ def check_line(line: bytes, seq: int, previous: bytes) -> tuple[bytes, bytes, in
     Raises:
         IntegrityBroken: template, seq, durable, commit or chain is wrong; the caller sets ``where``.
     """
-    return check_leaf(line, seq, previous)[:6]
+    return check_leaf(line + b"\n", seq, previous)[:6]
 
 
 def check_leaf(
     line: bytes, seq: int, previous: bytes
 ) -> tuple[bytes, bytes, int, bytes, bytes, bytes, bytes]:
-    """Does what :func:`check_line` does, and returns the leaf hash as well; the verifier's inner loop."""
+    """Does what :func:`check_line` does for a line with its newline; the verifier's inner loop.
+
+    Returns:
+        What `check_line` does, and the leaf hash.
+    """
     match = _SHAPE.fullmatch(line)
     if match is None:
-        raise _no_template(line)
+        raise _no_template(line.removesuffix(b"\n"))
     found, kind, execution, durable_digits, commit_hex, chain_hex, salt_hex, body = match.groups()
     try:
         salt = unhexlify(salt_hex)
     except ValueError:
-        raise _no_template(line) from None
+        raise _no_template(line[:-1]) from None
     commit = sha256(salt + body).digest()
     # The leaf ends one byte before the comma that the chain's key starts with.
     hashed = sha256(b"\x00" + line[: match.end(5) + 1]).digest()
@@ -302,9 +325,9 @@ def check_leaf(
         or hexlify(salt) != salt_hex
         or int(found) != seq
         or durable >= seq
-        or b"\n" in body
+        or _NEWLINE in body
     ):
-        raise _fault_of(line, seq, commit, chain)
+        raise _fault_of(line[:-1], seq, commit, chain)
     return kind, execution, durable, commit, chain, body, hashed
 
 

@@ -6,21 +6,31 @@ one execution's lines are at hand, as in a portable record.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Final
 
-import orjson
+from orjson import JSONDecodeError, loads
 
 from intentusnet.errors import IntegrityBroken
 from intentusnet.log.entry import Entry, chain_next, commit_of, leaf, leaf_hash, parse_line
+from intentusnet.log.marks import Marks
+
+#: What a `closed` entry says of the entries before it: how many, and the hex digest of their commits.
+Claim = tuple[Any, Any]
+
+_LATER: Final = frozenset({b"asked", b"answered", b"closed"})
+# So many commits of an open execution are kept as they are; more are folded into a running hash.
+_FOLDED_FROM: Final = 64
 
 
 class Executions:
     """Follows the executions of a log, entry by entry; mutable.
 
-    Holds what is open. Of what was closed it keeps a mark in a filter of fixed size, so that an execution
-    that may have been opened again becomes a suspect. A second pass that watches the suspects is exact.
+    Holds what is open, and what was opened since the last `fold`. Of the rest it keeps a mark in a filter of
+    fixed size, so that an execution that may have been opened again becomes a suspect. A second look at the
+    suspects is exact.
 
     Args:
         watched: executions of which it remembers that they were opened.
@@ -28,10 +38,14 @@ class Executions:
 
     def __init__(self, watched: Collection[bytes] = ()) -> None:
         self.opened = 0
-        self._watched = dict.fromkeys(watched, False)
         self.suspects: set[bytes] = set()
-        self._open: dict[bytes, _Open] = {}
-        self._marks = _Marks()
+        self._watched = dict.fromkeys(watched, False)
+        # Those that were opened since the last `fold`.
+        self._here: dict[bytes, None] = {}
+        # The commits of each open execution; those before them are in `_folded`.
+        self._open: dict[bytes, list[bytes]] = {}
+        self._folded: dict[bytes, tuple[int, Any]] = {}
+        self._marks = Marks()
 
     def interrupted(self) -> tuple[str, ...]:
         """The executions that are open, in the order in which they were opened."""
@@ -43,25 +57,31 @@ class Executions:
         Raises:
             IntegrityBroken: it does not belong here; the caller sets ``where``.
         """
+        # All bodies are parsed, though the commit covers their bytes: that every line is JSON, whoever wrote
+        # it, is what other readers rely on.
         try:
-            tree = orjson.loads(body)
-        except orjson.JSONDecodeError as fault:
+            tree = loads(body)
+        except JSONDecodeError as fault:
             raise IntegrityBroken("a body is not JSON", expected="a JSON object", got=str(fault)) from None
         if kind == b"opened" and execution:
-            self._take_opened(execution, commit)
-        elif kind in _LATER and execution:
-            state = self._open.get(execution)
-            if state is None:
+            if execution in self._here or self._is_known(execution):
                 raise IntegrityBroken(
-                    "an entry stands outside of its execution",
-                    expected="an entry after the execution's `opened` and before its `closed`",
-                    got=f"`{kind.decode()}` of {execution.decode()}",
+                    "an execution is opened again",
+                    expected="one `opened` entry for each execution",
+                    got=f"a second one of {execution.decode()}",
                 )
-            if kind == b"closed":
-                self._take_closed(execution, state, tree)
+            self.opened += 1
+            self._here[execution] = None
+            self._open[execution] = [commit]
+        elif kind in _LATER and execution:
+            claim = (tree.get("count"), tree.get("digest")) if kind == b"closed" else None
+            commits = self._open.get(execution)
+            if commits is None:
+                self._take_foreign(kind, execution, commit, claim)
+            elif claim is None:
+                commits.append(commit)
             else:
-                state.count += 1
-                state.commits.update(commit)
+                self._take_closed(execution, commits, claim)
         elif kind != b"recovery" or execution:
             raise IntegrityBroken(
                 "there is no such kind of entry",
@@ -69,85 +89,119 @@ class Executions:
                 got=f"`{kind.decode()}` of {execution.decode() or 'the store'}",
             )
 
-    def _take_opened(self, execution: bytes, commit: bytes) -> None:
-        if execution in self._open or self._watched.get(execution):
-            raise IntegrityBroken(
-                "an execution is opened again",
-                expected="one `opened` entry for each execution",
-                got=f"a second one of {execution.decode()}",
-            )
-        self.opened += 1
-        if execution in self._watched:
-            self._watched[execution] = True
-        elif self._marks.add(execution):
-            self.suspects.add(execution)
-        self._open[execution] = _Open(sha256(commit))
+    def fold(self) -> None:
+        """Gives back the memory that what was taken needs; to be called now and then."""
+        self.suspects.update(self._marks.add(self._here))
+        if self._watched:
+            self._watched.update((execution, True) for execution in self._here if execution in self._watched)
+        self._here.clear()
+        for execution, commits in self._open.items():
+            if len(commits) >= _FOLDED_FROM:
+                self._folded[execution] = self._sum(execution, commits)
+                commits.clear()
 
-    def _take_closed(self, execution: bytes, state: _Open, tree: dict[str, Any]) -> None:
-        digest = state.commits.hexdigest()
-        if tree.get("count") != state.count or tree.get("digest") != digest:
+    def join(self, portion: Portion) -> bool:
+        """Takes all entries of a stretch of the log at once, or none of them.
+
+        Returns:
+            Whether they all fit in here. What it is that does not, `take` says.
+        """
+        for execution, (commits, claim) in portion.earlier.items():
+            before = self._open.get(execution)
+            if before is None or (claim is not None and claim != self._claim(execution, before + commits)):
+                return False
+        for execution, (commits, claim) in portion.earlier.items():
+            if claim is None:
+                self._open[execution].extend(commits)
+            else:
+                self._forget(execution)
+        # What was opened before becomes a suspect now.
+        self.opened += len(portion.opened)
+        self._here.update(dict.fromkeys(portion.opened))
+        self._open.update(portion.unclosed)
+        self.fold()
+        return True
+
+    def _is_known(self, execution: bytes) -> bool:
+        """Whether an execution was opened before the last `fold`, as far as that is known now."""
+        return execution in self._open or bool(self._watched and self._watched.get(execution))
+
+    def _take_foreign(self, kind: bytes, execution: bytes, commit: bytes, claim: Claim | None) -> None:
+        """Takes an entry of an execution that is not open here."""
+        raise IntegrityBroken(
+            "an entry stands outside of its execution",
+            expected="an entry after the execution's `opened` and before its `closed`",
+            got=f"`{kind.decode()}` of {execution.decode()}",
+        )
+
+    def _take_closed(self, execution: bytes, commits: list[bytes], claim: Claim) -> None:
+        count, digest = self._claim(execution, commits)
+        if claim != (count, digest):
             raise IntegrityBroken(
                 "entries of an execution are missing, added or others than its `closed` entry says",
-                expected=f"count {tree.get('count')!r}, digest {tree.get('digest')!r}",
-                got=f"count {state.count}, digest {digest!r}",
+                expected=f"count {claim[0]!r}, digest {claim[1]!r}",
+                got=f"count {count}, digest {digest!r}",
             )
+        self._forget(execution)
+
+    def _claim(self, execution: bytes, commits: list[bytes]) -> Claim:
+        """What is to be claimed of an execution, going by what is known of it, with these commits last."""
+        if execution in self._folded:
+            count, running = self._sum(execution, commits)
+            return count, running.hexdigest()
+        return len(commits), sha256(b"".join(commits)).hexdigest()
+
+    def _sum(self, execution: bytes, commits: list[bytes]) -> tuple[int, Any]:
+        count, folded = self._folded.get(execution, (0, sha256()))
+        running = folded.copy()
+        running.update(b"".join(commits))
+        return count + len(commits), running
+
+    def _forget(self, execution: bytes) -> None:
         del self._open[execution]
+        if self._folded:
+            self._folded.pop(execution, None)
 
 
-_LATER: Final = frozenset({b"asked", b"answered", b"closed"})
+class SegmentExecutions(Executions):
+    """Follows the executions of a stretch of the log of which it does not know what comes before it; mutable.
 
-
-class _Open:
-    """The running hash of an open execution's commits, and how many they are; mutable."""
-
-    __slots__ = ("commits", "count")
-
-    def __init__(self, commits: Any) -> None:
-        self.commits = commits
-        self.count = 1
-
-
-class _Marks:
-    """A set of fixed size that may seem to hold more than was put into it (a Bloom filter).
-
-    With 2**27 bits, four for each member, one answer in a million is wrong at a million members, and one in
-    two hundred at ten million. A wrong one costs a place among the suspects, never a wrong verdict.
+    What is told of an execution that was opened earlier is kept, to be held against what is known of it then.
     """
 
-    _EXPONENT: Final = 27
-    #: Up to so many members, a plain set is smaller, and exact.
-    _FEW: Final = 4096
-
     def __init__(self) -> None:
-        self._few: set[bytes] | None = set()
-        self._bits = bytearray()
+        super().__init__()
+        self._earlier: dict[bytes, tuple[list[bytes], Claim | None]] = {}
 
-    def add(self, member: bytes) -> bool:
-        """Puts a member in; whether it seems to have been in already."""
-        few = self._few
-        if few is None:
-            return self._mark(member)
-        if member in few:
-            return True
-        few.add(member)
-        if len(few) > self._FEW:
-            self._few, self._bits = None, bytearray(1 << (self._EXPONENT - 3))
-            for known in few:
-                self._mark(known)
-        return False
+    def portion(self) -> Portion:
+        """What there is to know about the executions of all that was taken."""
+        return Portion(tuple(self._here), self._open, self._earlier)
 
-    def _mark(self, member: bytes) -> bool:
-        bits = self._bits
-        mask = (1 << self._EXPONENT) - 1
-        mixed = hash(member)
-        step = mixed >> self._EXPONENT | 1
-        missed = 0
-        for place in (mixed & mask, mixed + step & mask, mixed + 2 * step & mask, mixed + 3 * step & mask):
-            bit = 1 << (place & 7)
-            if not bits[place >> 3] & bit:
-                bits[place >> 3] |= bit
-                missed += 1
-        return not missed
+    def fold(self) -> None:
+        """Does nothing: whoever knows more needs the commits as they are."""
+
+    def _take_foreign(self, kind: bytes, execution: bytes, commit: bytes, claim: Claim | None) -> None:
+        commits, claimed = self._earlier.get(execution, ([], None))
+        if execution in self._here or claimed is not None:
+            super()._take_foreign(kind, execution, commit, claim)
+        if claim is None:
+            commits.append(commit)
+        self._earlier[execution] = commits, claim
+
+
+@dataclass(frozen=True, slots=True)
+class Portion:
+    """What a stretch of the log, whose entries fit together, has of executions.
+
+    Attributes:
+        opened: those that it opens, in order.
+        unclosed: those of them that it does not close, in order, and all their commits.
+        earlier: those opened before it: their commits in it, and what is claimed where one is closed.
+    """
+
+    opened: Sequence[bytes]
+    unclosed: Mapping[bytes, list[bytes]]
+    earlier: Mapping[bytes, tuple[list[bytes], Claim | None]]
 
 
 def read_entry(line: bytes) -> Entry:

@@ -273,7 +273,14 @@ class Head:
             unlock_file(self._note_fd)
 
     def _write_note(self, tail: Tail) -> None:
-        note = HeadNote(tail.chain.hex(), tail.offset, segment_name(tail.first), tail.seq - 1)
+        note = HeadNote(tail.chain.hex(), tail.offset, segment_name(tail.first), tail.seq - 1).encode()
+        done = 0
         # The lines are on disk, which is what was asked for; without a newer note the older one stays true.
         with contextlib.suppress(OSError):
-            self.files.pwrite(self._note_fd, note.encode(), 0)
+            done = self.files.pwrite(self._note_fd, note, 0)
+            if done < len(note):
+                done += self.files.pwrite(self._note_fd, note[done:], done)
+        if 0 < done < len(note):
+            # A part of this one before a part of the older one could be read as a note that is false.
+            with contextlib.suppress(OSError):
+                self.files.truncate(self._note_fd, 0)

@@ -41,6 +41,10 @@ from intentusnet.log.segment import (
     write_all,
 )
 
+REPAIR_FILE = "repair.json"
+REPAIR_MARK = b"r"
+"""A repair that is not finished; and what it leaves in the lock file (``mending``)."""
+
 _COPY_BYTES = 1 << 20
 
 
@@ -82,8 +86,15 @@ def recover_tail(
         OSError: the log could not be read, or the torn bytes not be put aside.
         StorePoisoned: a sync failed.
     """
+    if (directory / REPAIR_FILE).exists():
+        what = "a repair of the log was begun and not finished"
+        raise _refused(directory, what, f"no {REPAIR_FILE}", "one")
     note = read_note(directory)
     segments = list_segments(directory / LOG_DIR)
+    if segments and segments[-1].compressed:
+        # Only what another segment follows is compressed, so that one is gone, if only its name.
+        what = "the last segment is gone"
+        raise _refused(segments[-1].path, what, "a segment after one that is compressed", "none")
     scan = _scan(directory, segments, known or _start(directory, segments, store_id, note), note)
     seq = scan.tail.seq
     # A segment is begun only when the one before is on disk.
@@ -154,7 +165,7 @@ def _scan(directory: Path, segments: Sequence[Segment], start: Tail, note: HeadN
                 break
             durable, chain, offset = max(durable, claim), chain_here, at + len(line) + 1
             if note is not None and seq == note.seq:
-                noted = HeadNote(chain.hex(), offset, segment.path.name, seq)
+                noted = HeadNote(chain.hex(), offset, segment_name(segment.first), seq)
             seq += 1
         tail = Tail(first, offset, seq, chain)
         size = segment.size()
@@ -234,5 +245,6 @@ def _refused(where: Path, message: str, expected: str, got: str) -> IntegrityBro
         where=str(where),
         expected=expected,
         got=got,
-        hint="Nothing was changed. Run `intentusnet verify`, and restore the store from a copy.",
+        hint="Nothing was changed. `intentusnet verify` says more; `intentusnet repair` keeps the original,"
+        " and makes a log of what is good.",
     )

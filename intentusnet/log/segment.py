@@ -1,9 +1,13 @@
 """The files of a log: segment names, reading lines from them, the calls that change them, and the lock.
 
-A segment is ``log/<first seq, 20 digits>.jsonl``; the names sort as the numbers do. Everything that changes a
-store goes through :class:`Files`, one method for one system call, so that a test can make a call fail and a
-crash simulation can see the order in which bytes, sizes and names reached the disk. Reading needs no seam and
-no lock: a reader sees complete lines up to wherever the log ends at that moment.
+A segment is ``log/<first seq, 20 digits>.jsonl``; the names sort as the numbers do. Once another one has
+been begun it may be ``.jsonl.zst`` instead (``compressed``), which only :class:`Segment` needs to know: what
+it opens are lines, and offsets are those of the lines.
+
+Everything that changes a store goes through :class:`Files`, one method for one system call, so that a test
+can make a call fail and a crash simulation can see the order in which bytes, sizes and names reached the
+disk. Reading needs no seam and no lock: a reader sees complete lines up to wherever the log ends at that
+moment.
 """
 
 from __future__ import annotations
@@ -12,12 +16,14 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 from intentusnet.errors import IntegrityBroken, StorePoisoned
+from intentusnet.log import compressed
 
 if sys.platform == "win32":
     import portalocker
@@ -31,7 +37,14 @@ MAX_ENTRIES = 65_536
 MAX_BYTES = 256 << 20
 """A segment is full at so many lines, or so many bytes."""
 
+COMPRESSED = ".zst"
+"""What the name of a compressed segment has more."""
+UNFINISHED = ".new"
+"""What that name has more until the file is whole."""
+
 _NAME = re.compile(r"([0-9]{20})\.jsonl")
+_FILE = re.compile(r"([0-9]{20})\.jsonl(\.zst(\.new)?)?")
+_T = TypeVar("_T")
 _READ_BYTES = 1 << 18
 _FLAGS = getattr(os, "O_BINARY", 0)
 # Without F_FULLFSYNC, macOS leaves the bytes in the drive's own cache.
@@ -40,18 +53,77 @@ _FULL_SYNC: int | None = getattr(sys.modules.get("fcntl"), "F_FULLFSYNC", None)
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """One file of the log."""
+    """One file of the log, compressed or not; raises OSError where it cannot be read.
+
+    Whoever reads a log takes no lock, so a segment may be compressed between being listed and being opened:
+    the file that is gone then lies there under its other name.
+    """
 
     first: int
     path: Path
 
+    @property
+    def compressed(self) -> bool:
+        """Whether the file is the compressed one."""
+        return self.path.suffix == COMPRESSED
+
     def open(self) -> BinaryIO:
-        """The segment's lines, to be read and sought in."""
-        return self.path.open("rb", buffering=_READ_BYTES)
+        """The segment's lines, to be read and sought in.
+
+        Raises:
+            IntegrityBroken: it is compressed and damaged; reading it may raise that, too.
+        """
+        return self._either(_open)
 
     def size(self) -> int:
-        """How many bytes its lines are."""
-        return self.path.stat().st_size
+        """How many bytes its lines are.
+
+        Raises:
+            IntegrityBroken: it is compressed and damaged.
+        """
+        return self._either(_size)
+
+    def stored_size(self) -> int:
+        """How many bytes its file is."""
+        return self._either(_stored_size)
+
+    def check(self) -> None:
+        """Checks what its lines cannot tell: every byte of the file, if it is compressed.
+
+        Raises:
+            IntegrityBroken: a byte is not the one that was written.
+        """
+        self._either(_check)
+
+    def _either(self, use: Callable[[Path], _T]) -> _T:
+        try:
+            return use(self.path)
+        except FileNotFoundError:
+            name = segment_name(self.first)
+            with suppress(FileNotFoundError):
+                return use(self.path.with_name(name if self.compressed else name + COMPRESSED))
+            raise
+
+
+def _open(path: Path) -> BinaryIO:
+    if path.suffix == COMPRESSED:
+        return compressed.open_compressed(path)
+    return path.open("rb", buffering=_READ_BYTES)
+
+
+def _size(path: Path) -> int:
+    return compressed.lines_size(path) if path.suffix == COMPRESSED else path.stat().st_size
+
+
+def _stored_size(path: Path) -> int:
+    return path.stat().st_size
+
+
+def _check(path: Path) -> None:
+    if path.suffix == COMPRESSED:
+        compressed.check(path)
+    else:
+        path.stat()
 
 
 class Files:
@@ -121,9 +193,10 @@ FILES = Files()
 
 if sys.platform == "win32":
 
-    def lock_file(fd: int) -> None:
-        """Waits until no other process holds the lock of this file, and takes it."""
-        portalocker.lock(fd, portalocker.LockFlags.EXCLUSIVE)
+    def lock_file(fd: int, *, shared: bool = False) -> None:
+        """Waits until nobody holds the lock of this file, or only shared ones, and takes it."""
+        flags = portalocker.LockFlags
+        portalocker.lock(fd, flags.SHARED if shared else flags.EXCLUSIVE)
 
     def unlock_file(fd: int) -> None:
         """Gives the lock back; harmless if it is not held."""
@@ -131,9 +204,9 @@ if sys.platform == "win32":
 
 else:
     # Straight to the system call: every append makes two, and portalocker's checks cost more than they do.
-    def lock_file(fd: int) -> None:
-        """Waits until no other process holds the lock of this file, and takes it."""
-        fcntl.flock(fd, fcntl.LOCK_EX)
+    def lock_file(fd: int, *, shared: bool = False) -> None:
+        """Waits until nobody holds the lock of this file, or only shared ones, and takes it."""
+        fcntl.flock(fd, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
 
     def unlock_file(fd: int) -> None:
         """Gives the lock back; harmless if it is not held."""
@@ -190,25 +263,33 @@ def segment_first(name: str) -> int | None:
 def list_segments(log: Path) -> tuple[Segment, ...]:
     """The segments of a log directory in order; none if there is no such directory.
 
+    Of a segment that lies there in both forms, because a compression is under way or was cut off, it is the
+    one that is not compressed.
+
     Raises:
         IntegrityBroken: a file in the directory is no segment.
     """
     try:
-        names = sorted(os.listdir(log))
+        # A listing that is read while a name is replaced by another one may have neither.
+        before, names = None, set(os.listdir(log))
+        while names != before:
+            before, names = names, set(os.listdir(log))
     except FileNotFoundError:
         return ()
-    segments = []
-    for name in names:
-        first = segment_first(name)
-        if first is None:
+    found: dict[int, Segment] = {}
+    for name in sorted(names, reverse=True):
+        match = _FILE.fullmatch(name)
+        if match is None:
             raise IntegrityBroken(
                 "a file in the log directory is not a segment",
                 where=str(log / name),
                 expected="names like " + segment_name(0),
                 hint="Move it elsewhere.",
             )
-        segments.append(Segment(first, log / name))
-    return tuple(segments)
+        # The shorter name comes later, and takes the place of the longer one.
+        if match[3] is None:
+            found[int(match[1])] = Segment(int(match[1]), log / name)
+    return tuple(found[first] for first in sorted(found))
 
 
 def segment_at(log: Path, first: int) -> Segment:

@@ -89,6 +89,7 @@ class LogWriter:
         if durability == "async":
             head.check()
             if self._appender.backlog.offer(drafts, head.durable):
+                self._tell_sealed()
                 return range(0)
         sync = durability != "os"
         request = Request(drafts)
@@ -106,17 +107,18 @@ class LogWriter:
         if sync:
             # Whoever was led finds it done, or finds out that it failed.
             head.sync_to(request.last)
-        if self._sealed != self._appender.sealed:
-            self._tell_sealed()
+        self._tell_sealed()
         return range(request.last + 1 - len(drafts), request.last + 1)
 
     def flush(self) -> None:
         """Returns when the operating system has all that was handed over; raises what `append` does."""
         self._appender.write([])
+        self._tell_sealed()
 
     def sync(self) -> None:
         """Returns when everything that this writer has appended is on disk; raises what `append` does."""
         self._appender.to_disk()
+        self._tell_sealed()
 
     def roll(self) -> bool:
         """Seals the last segment and begins the next one; False if there is no line in it.
@@ -139,6 +141,7 @@ class LogWriter:
         """
         self._finish.detach()
         self._appender.close()
+        self._tell_sealed()
 
     def _tell_sealed(self) -> None:
         sealed = self._appender.sealed

@@ -10,7 +10,8 @@ from enum import StrEnum
 from typing import Any
 
 from intentusnet import values
-from intentusnet.record import ExecutionRecord, RecordedQuestion, compared_envelope, compared_plan
+from intentusnet.fingerprint import compared_envelope, compared_plan
+from intentusnet.record import ExecutionRecord, RecordedQuestion
 from intentusnet.replay.differences import ABSENT, differences, encoded_differences
 from intentusnet.replay.divergence import label
 from intentusnet.transcript import ROOT_SCOPE, TELLING_KINDS, attempt_scope

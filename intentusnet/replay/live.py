@@ -7,17 +7,21 @@ is written.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import threading
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
 
 from intentusnet import values
 from intentusnet.errors import BranchCancelled
+from intentusnet.fingerprint import fingerprint
 from intentusnet.ids import Clock
 from intentusnet.log.durability import Durability
 from intentusnet.log.entry import Draft
-from intentusnet.record import RecordedQuestion, fingerprint_of, implied_steps
+from intentusnet.record import RecordedQuestion
+from intentusnet.references import BOUND, Blob
+from intentusnet.replay.bodies import answered_body, asked_body, kept, kept_outcome
 from intentusnet.response import ErrorCode, ErrorInfo
 from intentusnet.routing.plan import Plan
 from intentusnet.routing.router import Request
@@ -107,8 +111,7 @@ class UnrecordedSession:
         """Ends the execution."""
 
 
-@dataclass(frozen=True, slots=True)
-class Opening:
+class Opening(NamedTuple):
     """What the first entry says beside envelope and plan.
 
     Attributes:
@@ -158,16 +161,13 @@ class LiveSession:
         self._attempts = _Attempts()
         self._questions: dict[tuple[str, int], RecordedQuestion] = {}
         self._held: tuple[Question, Answer] | None = None
-        self._plan_tree = plan.tree()
-        self._envelope_tree = request.envelope.tree(values.Fragment(request.payload))
-        self._implied = len(implied_steps(self._plan_tree))
+        self._plan = plan
+        self._implied = plan.announced
         self._concurrent = self._implied > 1
-        read_only = all(agent.definition.side_effect == "read_only" for agent in plan.steps)
-        self._lazy = opening.write_ahead == "effects" and read_only
+        self._lazy = opening.write_ahead == "effects" and plan.acting == ()
         self._open(opening)
         if plan.refusal is None:
-            first = plan.steps[: self._implied]
-            self._flush(sync=any(agent.definition.side_effect != "read_only" for agent in first))
+            self._flush(sync=any(attempt < self._implied for attempt in plan.acting))
 
     @property
     def attempts(self) -> tuple[tuple[str, Answer], ...]:
@@ -186,12 +186,12 @@ class LiveSession:
         if refused is not None:
             return Ticket(question, self.end(Ticket(question), refused))
         if question.kind in ACTING_KINDS and not self._is_implied(question):
-            asked = _asked(question)
+            asked = asked_body(question)
             with self._lock:
                 self._check(question)
                 self._tell_held()
                 self._remember(question, None)
-                self._note("asked", asked)
+                self._note("asked", *asked)
             acts = question.side_effect != "read_only"
             # A child may act, and its parent link must not lead to an execution that left no trace.
             self._lazy = self._lazy and not acts and question.kind != "route"
@@ -208,11 +208,11 @@ class LiveSession:
         question = ticket.question
         if question.kind == "agent":
             return self._end_attempt(question, answer)
-        told = _answered(question, answer, self_contained=question.kind not in ACTING_KINDS)
+        told = answered_body(question, answer, self_contained=question.kind not in ACTING_KINDS)
         with self._lock:
             self._check(question)
             self._remember(question, answer)
-            self._note("answered", told)
+            self._note("answered", *told)
         if question.kind in ACTING_KINDS:
             self._flush(sync=False)
         return answer
@@ -244,30 +244,38 @@ class LiveSession:
             if self._held is not None and (self._held[0].ordinal != outcome.attempt or self._held[1].refused):
                 self._tell_held()
             self._closed = True
-            fingerprint = fingerprint_of(self._envelope_tree, self._plan_tree, self._questions.values(), tree)
+            request = self._request
+            told = fingerprint(
+                request.envelope.encode_compared(request.payload),
+                self._plan.compared,
+                self._questions.values(),
+                values.dumps(tree),
+            )
+            blobs: list[Blob] = []
+            if len(outcome.data) > BOUND:
+                tree = outcome.tree(kept_outcome(outcome, blobs))
             closed = {
                 **tree,
                 "count": self._count,
                 "digest": self._commits.hexdigest(),
-                "fingerprint": fingerprint,
+                "fingerprint": told,
             }
-            self._note("closed", values.dumps(closed))
+            self._note("closed", values.dumps(closed), blobs)
             drafts, self._pending = self._pending, []
             self._store.append(drafts, durability=self._durability)
-        return fingerprint
+        return told
 
     def _open(self, opening: Opening) -> None:
-        parent = self._request.parent
-        body: dict[str, Any] = {
-            "depth": self._request.depth,
-            "envelope": self._envelope_tree,
-            "environment": values.Fragment(opening.environment),
-            "parent": None
-            if parent is None
-            else {"execution": parent.execution, "question": parent.question, "scope": parent.scope},
-            "plan": self._plan_tree,
-        }
-        self._note("opened", values.dumps(body))
+        request, parent, blobs = self._request, self._request.parent, list[Blob]()
+        link = None if parent is None else dataclasses.asdict(parent)
+        body = b'{"depth":%d,"envelope":%b,"environment":%b,"parent":%b,"plan":%b}' % (
+            request.depth,
+            request.envelope.encode(kept(request.payload, blobs)),
+            opening.environment,
+            values.dumps(link),
+            self._plan.encoded,
+        )
+        self._note("opened", body, blobs)
 
     def _is_implied(self, question: Question) -> bool:
         return question.kind == "agent" and question.ordinal < self._implied
@@ -300,13 +308,13 @@ class LiveSession:
         self._tell_held()
         self._attempts.answers[question.ordinal] = (question.name, answer)
         self._remember(question, answer)
-        self._note("answered", _answered(question, answer, self_contained=not announced))
+        self._note("answered", *answered_body(question, answer, self_contained=not announced))
 
     def _tell_held(self) -> None:
         """Direct and fallback: an attempt's answer is written when it turns out not to be the outcome."""
         if self._held is not None:
             held, self._held = self._held, None
-            self._note("answered", _answered(*held, self_contained=False))
+            self._note("answered", *answered_body(*held, self_contained=False))
 
     def _remember(self, question: Question, answer: Answer | None) -> None:
         self._questions[question.scope, question.ordinal] = RecordedQuestion(
@@ -321,8 +329,8 @@ class LiveSession:
             answer=answer,
         )
 
-    def _note(self, kind: str, body: bytes) -> None:
-        draft = Draft.make(kind, self.execution_id, body, ts=self._clock.time_us())
+    def _note(self, kind: str, body: bytes, blobs: Sequence[Blob]) -> None:
+        draft = Draft.make(kind, self.execution_id, body, ts=self._clock.time_us(), blobs=blobs)
         self._pending.append(draft)
         self._commits.update(draft.commit)
         self._count += 1
@@ -342,40 +350,3 @@ class LiveSession:
             # What was pending may be lost: nothing may follow it, whatever the agent makes of this.
             self._failure = failure
             raise
-
-
-def _asked(question: Question) -> bytes:
-    return values.dumps(_told(question))
-
-
-def _told(question: Question) -> dict[str, Any]:
-    told: dict[str, Any] = {
-        "arguments": values.Fragment(question.arguments),
-        "idempotent": question.idempotent,
-        "kind": question.kind,
-        "name": question.name,
-        "question": question.ordinal,
-        "scope": question.scope,
-        "side_effect": question.side_effect,
-    }
-    if question.unordered:
-        told["unordered"] = True
-    return told
-
-
-def _answered(question: Question, answer: Answer, *, self_contained: bool) -> bytes:
-    told: dict[str, Any] = {"question": question.ordinal, "scope": question.scope}
-    if self_contained:
-        told |= {
-            "arguments": values.Fragment(question.arguments),
-            "kind": question.kind,
-            "name": question.name,
-        }
-        if question.unordered:
-            told["unordered"] = True
-    told["value" if answer.ok else "error"] = values.Fragment(answer.data)
-    if answer.child is not None:
-        told["child"] = answer.child
-    if answer.refused:
-        told["refused"] = True
-    return values.dumps(told)

@@ -8,7 +8,8 @@ from intentusnet import values
 from intentusnet.agents import Agent
 from intentusnet.context import World, call_agent
 from intentusnet.errors import InvalidInput, ReplayHalted
-from intentusnet.record import ExecutionRecord, compared_plan, fingerprint_of
+from intentusnet.fingerprint import compared_plan, fingerprint_of
+from intentusnet.record import ExecutionRecord
 from intentusnet.replay.differences import differences
 from intentusnet.replay.divergence import Divergence, DivergenceKind, Divergences, ReplayReport, Verdict
 from intentusnet.replay.recorded import ReplaySession

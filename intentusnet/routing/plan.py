@@ -7,13 +7,16 @@ plan can be made again and compared.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any, Final
 
+from intentusnet import values
 from intentusnet.agents import Agent, Registry
 from intentusnet.envelope import IntentEnvelope, RoutingStrategy
+from intentusnet.fingerprint import compared_plan
 from intentusnet.policy.compile import NO_POLICY, CompiledPolicy
 from intentusnet.policy.decide import AgentFacts, Decision, EnvelopeFacts
+from intentusnet.record import implied_steps
 from intentusnet.response import ErrorCode, ErrorInfo
 
 #: Without a policy the decision is the same for every envelope and agent.
@@ -42,7 +45,7 @@ class Candidate:
         }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Plan:
     """Who may be called, and who is.
 
@@ -67,6 +70,27 @@ class Plan:
             "steps": [agent.name for agent in self.steps],
             "strategy": self.strategy.value,
         }
+
+    @cached_property
+    def encoded(self) -> bytes:
+        """The plan's bytes as they stand in the log."""
+        return values.dumps(self.tree())
+
+    @cached_property
+    def compared(self) -> bytes:
+        """The bytes of what `compared_plan` leaves of it."""
+        return values.dumps(compared_plan(self.tree()))
+
+    @cached_property
+    def announced(self) -> int:
+        """How many attempts the `opened` entry announces, so that they need no `asked` entry."""
+        return len(implied_steps(self.tree()))
+
+    @cached_property
+    def acting(self) -> tuple[int, ...]:
+        """The attempts whose agents are not read-only."""
+        side_effects = (agent.definition.side_effect for agent in self.steps)
+        return tuple(attempt for attempt, kind in enumerate(side_effects) if kind != "read_only")
 
 
 def facts_of(envelope: IntentEnvelope) -> EnvelopeFacts:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from intentusnet import values
 from intentusnet.agents import Agent, Registry
@@ -19,8 +18,7 @@ from intentusnet.routing.strategies import Outcome
 from intentusnet.transcript import Answer, Session
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """One execution to be made.
 
     Attributes:

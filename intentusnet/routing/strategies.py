@@ -7,8 +7,7 @@ answers alone, never on the order in which they came.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from intentusnet import values
 from intentusnet.envelope import RoutingStrategy
@@ -17,24 +16,21 @@ from intentusnet.routing.plan import Plan
 from intentusnet.transcript import Answer
 
 
-@dataclass(frozen=True, slots=True)
-class Attempts:
+class Attempts(NamedTuple):
     """Command: make these attempts, all at once if there are several; in a race, until one succeeds."""
 
     numbers: Sequence[int]
     race: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Finished:
+class Finished(NamedTuple):
     """Result: the answers in the order of the attempts, and who won if it was a race."""
 
     answers: Sequence[Answer]
     winner: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """How an execution ends: ``data`` is the encoded payload if ``ok``, else the encoded error."""
 
     ok: bool

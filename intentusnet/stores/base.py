@@ -14,7 +14,7 @@ from fnmatch import fnmatchcase
 from types import TracebackType
 from typing import Any, Final, Protocol, Self
 
-from intentusnet.errors import InvalidInput, StoreRefused
+from intentusnet.errors import IntegrityBroken, InvalidInput, StoreRefused
 from intentusnet.log.durability import Durability
 from intentusnet.log.entry import Draft, Entry
 from intentusnet.log.segment import MAX_BYTES, MAX_ENTRIES
@@ -92,10 +92,12 @@ class Query:
         error_code: the code of the error it ended with.
         since_us: opened at that time or later, in microseconds since 1970-01-01 UTC.
         until_us: opened before that time.
-        text: stands in the body of the execution's first or last entry, case-sensitive.
+        text: stands in a string, or in a field's name, of one of the execution's entries, case-sensitive. The
+            search reads the log.
         limit: rows on a page, 1 to 1000.
         cursor: goes on where the page that gave it ended.
         oldest_first: in the order of opening, instead of against it.
+        despite_damage: of a damaged log, list what ended before the damage, and name the damage on the page.
 
     Raises:
         InvalidInput: an argument is out of its range.
@@ -113,6 +115,7 @@ class Query:
     limit: int = 50
     cursor: str | None = None
     oldest_first: bool = False
+    despite_damage: bool = False
 
     def __post_init__(self) -> None:
         if self.status is not None and self.status not in STATUSES:
@@ -226,10 +229,15 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Rows in the order asked for, and the cursor of the next page; None on the last."""
+    """Rows in the order asked for, and the cursor of the next page; None on the last.
+
+    With a damage, which is only there if it was asked for, there may be more that would fit: behind it, of
+    what had not ended before it, and with a text in a value that is damaged.
+    """
 
     rows: tuple[Row, ...]
     cursor: str | None
+    damage: IntegrityBroken | None = None
 
 
 class ExecutionStore(Protocol):
@@ -294,7 +302,8 @@ class ExecutionStore(Protocol):
         """The executions that a query asks for, newest first unless it says otherwise.
 
         Raises:
-            IntegrityBroken: lines that would be shown, or may have to be, are not what was written.
+            IntegrityBroken: lines that would be shown, or may have to be, are not what was written; with
+                `despite_damage`, only if not even the lines before those can be told.
         """
         ...
 

@@ -23,14 +23,17 @@ from intentusnet.log.backlog import AsyncBound
 from intentusnet.log.durability import Durability, check_durability
 from intentusnet.log.entry import Draft, Entry
 from intentusnet.log.identity import STORE_FILE, Identity, create_identity, find_identity, read_identity
+from intentusnet.log.sealing import Compression, SealReport, seal_log
 from intentusnet.log.segment import FILES, LOG_DIR, Files
 from intentusnet.log.verify import Progress, VerifyReport, verify_store
 from intentusnet.log.writer import LogWriter
 from intentusnet.record import ExecutionRecord, fold
 from intentusnet.stores.base import EVERYTHING, Page, Query, Settings
-from intentusnet.stores.finding import not_found, page_of, resolve
+from intentusnet.stores.blobs import Blobs, Collected
+from intentusnet.stores.finding import not_found, resolve
 from intentusnet.stores.index import Index
-from intentusnet.stores.reading import Doubt, Known, Lines, rows
+from intentusnet.stores.listing import page
+from intentusnet.stores.reading import Doubt, Known, Lines
 
 _T = TypeVar("_T")
 
@@ -72,7 +75,9 @@ class FileExecutionStore:
         self._files = files
         self._lock = threading.Lock()
         self._writer: LogWriter | None = None
+        self._compression: Compression | None = None
         self._index: Index | None = None
+        self._blobs = Blobs(self._path, files)
         self._identity: Identity | None = None
         self._closed = False
         _ALL.add(self)
@@ -121,7 +126,7 @@ class FileExecutionStore:
             durability: how durable they are when this returns; None for the store's own.
 
         Returns:
-            Their seqs; with "async" none, because they are not known yet.
+            Their seqs; with "async" none if they are not known yet.
 
         Raises:
             StoreRefused: there is no store, and it cannot be made or must not be.
@@ -131,8 +136,13 @@ class FileExecutionStore:
         """
         if not drafts:
             return range(0)
-        writer = self._writer or self._open_writer()
-        return writer.append(drafts, durability=durability or self._durability)
+        writer, durability = self._writer or self._open_writer(), durability or self._durability
+        for draft in drafts:
+            if draft.blobs:
+                with self._blobs.kept(drafts):
+                    # The lines must be there when the blobs are let go.
+                    return writer.append(drafts, durability="os" if durability == "async" else durability)
+        return writer.append(drafts, durability=durability)
 
     def sync(self) -> None:
         """Returns when everything that was appended through this object is on disk.
@@ -146,7 +156,7 @@ class FileExecutionStore:
 
     def get(self, execution_id: str) -> ExecutionRecord:
         """One execution by its full id."""
-        return fold(self.entries(execution_id))
+        return fold(self.entries(execution_id), self._blobs.read)
 
     def entries(self, execution_id: str) -> tuple[Entry, ...]:
         """One execution's entries in the order of the log."""
@@ -171,6 +181,7 @@ class FileExecutionStore:
 
         def read(index: Index, lines: Lines, damage: IntegrityBroken | None) -> str:
             if damage is not None and not index.has(reference):
+                damage.hint = f"What else it may mean lies behind the damage: give a full id. {damage.hint}"
                 raise damage
             return resolve(reference, Known(index, lines), where=str(self._path))
 
@@ -183,9 +194,7 @@ class FileExecutionStore:
         """The executions that a query asks for."""
 
         def read(index: Index, lines: Lines, damage: IntegrityBroken | None) -> Page:
-            if damage is not None:
-                raise damage
-            return page_of(query, rows(query, index, lines))
+            return page(query, index, lines, self._blobs.read, damage)
 
         return self._read(read) or Page((), None)
 
@@ -199,8 +208,38 @@ class FileExecutionStore:
             self._writer.flush()
         return verify_store(self._path, progress)
 
+    def seal(self, *, compress: bool = False, progress: Progress | None = None) -> SealReport:
+        """Seals the log's last segment, if there is a line in it; compresses all sealed ones if asked.
+
+        Raises:
+            StoreRefused: there is no store.
+            StoreWriteFailed: something could not be written; the log is as good as before.
+            StorePoisoned: a sync failed.
+            IntegrityBroken: the end of the log, or a line that was to be compressed, is damaged.
+        """
+        if self._found() is None:
+            read_identity(self._path)
+        roll = (self._writer or self._open_writer()).roll
+        return seal_log(self._path, roll, compress=compress, files=self._files, progress=progress)
+
+    def collect(self, *, dry_run: bool = False, progress: Progress | None = None) -> Collected:
+        """Removes the blobs that no entry refers to, and files that were never finished.
+
+        Args:
+            dry_run: only count them.
+            progress: called now and then with the number of bytes of the log that were read, and of all.
+
+        Raises:
+            StoreRefused: there is no store, or it cannot be read.
+            IntegrityBroken: the log is damaged; nothing was removed.
+            StoreWriteFailed: something could not be removed.
+        """
+        return self._blobs.collect(dry_run=dry_run, progress=progress)
+
     def close(self) -> None:
         """Gives back files and locks, and refuses later appends; what was appended can still be read.
+
+        A compression that is under way is brought to its end first.
 
         Raises:
             StorePoisoned: the last sync failed.
@@ -210,8 +249,12 @@ class FileExecutionStore:
             writer, self._writer = self._writer, None
             if self._index is not None:
                 self._index.close()
-        if writer is not None:
-            writer.close()
+        try:
+            if writer is not None:
+                writer.close()
+        finally:
+            if self._compression is not None:
+                self._compression.join()
 
     def __enter__(self) -> Self:
         return self
@@ -241,6 +284,8 @@ class FileExecutionStore:
                 if self._found() is None:
                     self._identity = self._made()
                 settings = self.settings
+                if settings.compress:
+                    self._compression = Compression(self._path, self._files)
                 self._writer = LogWriter(
                     self._path,
                     self.store_id,
@@ -248,6 +293,7 @@ class FileExecutionStore:
                     max_entries=settings.segment_entries,
                     max_bytes=settings.segment_bytes,
                     bound=self._async_bound,
+                    on_sealed=self._compression.start if self._compression else None,
                     files=self._files,
                 )
             return self._writer

@@ -6,7 +6,7 @@ Pure functions of entries and ids; every one of them reads checked lines, never 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -14,7 +14,11 @@ import orjson
 
 from intentusnet.errors import AmbiguousReference, IntegrityBroken, InvalidInput, RecordNotFound
 from intentusnet.log.entry import Entry
+from intentusnet.references import BlobRef, references
 from intentusnet.stores.base import STATUSES, Page, Query, Row
+
+#: Gives the bytes of a value that is kept apart.
+Load = Callable[[BlobRef], bytes]
 
 #: A reference shorter than this fits too much to be meant.
 SHORTEST_REFERENCE: Final = 4
@@ -117,16 +121,34 @@ def matches(query: Query, summary: Summary) -> bool:
     )
 
 
-def has_text(query: Query, opened: Entry, closed: Entry | None) -> bool:
-    """Whether the text that the query asks for, if any, stands in the first or last entry's body."""
-    if query.text is None:
-        return True
+def spelled(text: str) -> bytes | None:
+    """A text as bodies spell it, with quotes, backslashes and control characters escaped.
+
+    None if no body can have it: a lone surrogate is never written as it is.
+    """
     try:
-        # As JSON spells it: quotes, backslashes and control characters are escaped in bodies.
-        spelled = orjson.dumps(query.text)[1:-1]
+        return orjson.dumps(text)[1:-1]
     except orjson.JSONEncodeError:
-        return False
-    return spelled in opened.body or (closed is not None and spelled in closed.body)
+        return None
+
+
+def has_text(query: Query, entries: Iterable[Entry], load: Load) -> bool:
+    """Whether the text that the query asks for, if any, stands in one of the execution's entries."""
+    if not query.text:
+        return True
+    text = spelled(query.text)
+    return text is not None and any(holds(text, entry.body, load) for entry in entries)
+
+
+def holds(text: bytes, body: bytes, load: Load) -> bool:
+    """Whether a text, as bodies spell it, stands in a body or in a value that it refers to.
+
+    Args:
+        text: from `spelled`.
+        body: an entry's.
+        load: gives the bytes of a value that is kept apart; what it raises goes through.
+    """
+    return text in body or any(text in load(ref) for ref in references(body))
 
 
 def page_of(query: Query, found: Iterable[tuple[int, Row]]) -> Page:

@@ -6,78 +6,43 @@ the log is made anew. The worst that a wrong one can do is to leave something ou
 it.
 
 Finding scans one table of small rows, all numbers, from the newest on until the page is full. Even the whole
-table is scanned soon, whatever filters are combined (a million rows are some 25 MB), and every append is
-spared the upkeep of an index for each column.
+table is scanned soon, whatever filters are combined (a million rows are some 30 MB), and every append is
+spared the upkeep of an index for each column. What the tables are is told in ``intake``.
 """
 
 from __future__ import annotations
 
+import re
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, Final, NamedTuple
-
-import orjson
+from typing import Any, Final, TypeVar
+from uuid import UUID
 
 from intentusnet.errors import IntegrityBroken
-from intentusnet.log.entry import Entry, check_line, genesis, parse_line
+from intentusnet.log.entry import genesis, parse_line
 from intentusnet.log.head import Tail, read_note
-from intentusnet.log.segment import (
-    LOG_DIR,
-    Segment,
-    iter_lines,
-    line_ending_at,
-    list_segments,
-    segment_at,
-)
-from intentusnet.stores.base import STATUSES, Query
+from intentusnet.log.segment import LOG_DIR, Segment, line_ending_at, list_segments, segment_at
 from intentusnet.stores.derived import DerivedDatabase, transaction
-from intentusnet.stores.finding import ending_of, summarise
+from intentusnet.stores.intake import SCHEMA, VERSION, Intake, Place, packed
+from intentusnet.stores.selecting import Found, Wanted, place_of, select
 
 INDEX_FILE: Final = "index.sqlite"
 
 _APPLICATION: Final = int.from_bytes(b"Intn", "big")
-#: Goes up with every change of the schema, or of what stands in a column.
-_VERSION: Final = 1
-_SCHEMA: Final = """
-    CREATE TABLE tail (
-        one INTEGER PRIMARY KEY, store TEXT, first INTEGER, offset INTEGER, seq INTEGER, chain BLOB
-    );
-    CREATE TABLE names (id INTEGER PRIMARY KEY, kind TEXT, name TEXT, UNIQUE (kind, name));
-    CREATE TABLE ids (execution TEXT PRIMARY KEY, seq INTEGER) WITHOUT ROWID;
-    CREATE TABLE executions (
-        seq INTEGER PRIMARY KEY, ts INTEGER, status INTEGER, intent INTEGER, caller INTEGER, agent INTEGER,
-        error_code INTEGER, closed INTEGER
-    );
-    CREATE TABLE tags (tag INTEGER, seq INTEGER, PRIMARY KEY (tag, seq)) WITHOUT ROWID;
-    CREATE TABLE entries (
-        execution INTEGER, seq INTEGER, segment INTEGER, offset INTEGER, length INTEGER,
-        PRIMARY KEY (execution, seq)
-    ) WITHOUT ROWID
-"""
-_INTERRUPTED: Final = STATUSES.index("interrupted")
 #: Lines that are taken in with one transaction: others who want to write wait for one of them at most.
 _BATCH: Final = 20_000
 #: Executions that are found with one statement, so that none is under way while their lines are read.
 _FOUND_AT_ONCE: Final = 200
-_MAX_INTEGER: Final = 2**63 - 1
-_LAST_CHARACTER: Final = "\U0010ffff"
+#: No line has that seq.
+_BEHIND_ALL: Final = 2**63 - 1
+#: The first and the last id that there may be: what a part of an id lacks is filled in from them.
+_LOWEST: Final = "00000000-0000-0000-0000-000000000000"
+_HIGHEST: Final = _LOWEST.replace("0", "f")
+_ID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
-
-class Place(NamedTuple):
-    """Where a line lies: its seq, the first seq of its segment, offset and length there (with newline)."""
-
-    seq: int
-    segment: int
-    offset: int
-    length: int
-
-
-class Found(NamedTuple):
-    """An execution that may fit: where its first and last lines lie."""
-
-    opened: Place
-    closed: Place | None
+_T = TypeVar("_T")
 
 
 class Index:
@@ -95,9 +60,9 @@ class Index:
         self._database = DerivedDatabase(
             directory / INDEX_FILE,
             application=_APPLICATION,
-            version=_VERSION,
-            schema=_SCHEMA,
-            fill=self._catch_up,
+            version=VERSION,
+            schema=SCHEMA,
+            fill=lambda db: _checked(self._catch_up, db),
         )
 
     def close(self) -> None:
@@ -110,85 +75,113 @@ class Index:
         Returns:
             What is wrong with the log, if it does not check; what lies before that place is in the index.
         """
-        return self._database.use(self._catch_up)
+        return self._ask(self._catch_up)
 
     def rebuild(self) -> None:
         """Forgets everything and checks the log from its beginning."""
         self._database.renew()
 
-    def places(self, execution_id: str) -> list[Place]:
-        """Where the entries of an execution lie, in the order of the log; nothing if there is none."""
-        sql = """SELECT seq, segment, offset, length FROM entries
-                 WHERE execution = (SELECT seq FROM ids WHERE execution = ?) ORDER BY seq"""
-        return [Place(*row) for row in self._rows(sql, execution_id)]
+    def opened(self, execution_id: str) -> int | None:
+        """The seq at which the execution of exactly that id was opened; None if there is none."""
+        if not _ID.fullmatch(execution_id):
+            return None
+        found = self._rows("SELECT seq FROM ids WHERE execution = ?", packed(execution_id))
+        return found[0][0] if found else None
 
     def has(self, execution_id: str) -> bool:
         """Whether there is an execution of exactly that id."""
-        return bool(self._rows("SELECT 1 FROM ids WHERE execution = ?", execution_id))
+        return self.opened(execution_id) is not None
+
+    def places(self, execution_id: str) -> list[Place]:
+        """Where the entries of an execution lie, in the order of the log; nothing if there is none."""
+        opened = self.opened(execution_id)
+        return [] if opened is None else self.entries(opened, opened)
+
+    def entries(self, opened: int, start: int) -> list[Place]:
+        """Where the entries of one execution lie.
+
+        Args:
+            opened: the seq at which it was opened.
+            start: the seq from which on its entries are wanted.
+        """
+        sql = """SELECT seq, segment, offset, length FROM entries
+                 WHERE execution = ? AND seq >= ? ORDER BY seq"""
+        return self._ask(lambda db: [place_of(row) for row in db.execute(sql, (opened, start))])
 
     def fitting(self, fragment: str, limit: int) -> list[str]:
-        """The ids that begin or end with the fragment, newest first, at most so many."""
-        sql = """SELECT execution FROM ids WHERE execution >= ? AND execution < ? OR substr(execution, -?) = ?
-                 ORDER BY seq DESC LIMIT ?"""
-        end = fragment + _LAST_CHARACTER
-        return [row[0] for row in self._rows(sql, fragment, end, len(fragment), fragment, limit)]
+        """The ids that begin or end with the fragment, newest first, at most so many.
+
+        Args:
+            fragment: at least four characters.
+            limit: how many.
+        """
+        rest = len(_LOWEST) - len(fragment)
+        if rest <= 0:
+            return []
+        found: list[Any] = []
+        first, last = fragment + _LOWEST[-rest:], fragment + _HIGHEST[-rest:]
+        if _ID.fullmatch(first):
+            sql = "SELECT seq, execution FROM ids WHERE execution BETWEEN ? AND ? ORDER BY seq DESC LIMIT ?"
+            found += self._rows(sql, packed(first), packed(last), limit)
+        if _ID.fullmatch(_LOWEST[:rest] + fragment):
+            digits = fragment.replace("-", "").upper()
+            sql = """SELECT seq, execution FROM ids
+                     WHERE substr(execution, -2) = ? AND substr(hex(execution), -?) = ?
+                     ORDER BY seq DESC LIMIT ?"""
+            found += self._rows(sql, bytes.fromhex(digits[-4:]), len(digits), digits, limit)
+        return [str(UUID(bytes=name)) for _, name in sorted(set(found), reverse=True)[:limit]]
 
     def nth_last(self, back: int) -> Place | None:
         """The first line of the execution opened last (0), of the one before it (1), and so on."""
         newest = self._rows("SELECT seq FROM executions ORDER BY seq DESC LIMIT 1 OFFSET ?", back)
-        if not newest:
-            return None
-        sql = "SELECT seq, segment, offset, length FROM entries WHERE execution = ? AND seq = execution"
-        return next((Place(*row) for row in self._rows(sql, newest[0][0])), None)
+        return next(iter(self.entries(newest[0][0], newest[0][0])), None) if newest else None
 
-    def find(self, query: Query) -> Iterator[Found]:
-        """The executions that fit, their text aside, in the order asked for."""
-        position = query.position
-        while True:
-            rows = self._select(query, position)
-            for row in rows:
-                yield Found(Place(*row[:4]), None if row[4] is None else Place(*row[4:]))
-            if len(rows) < _FOUND_AT_ONCE:
-                return
-            position = rows[-1][0]
+    def find(self, wanted: Wanted, position: int | None) -> Iterator[Found]:
+        """The executions that are wanted, in the order asked for.
 
-    def _select(self, query: Query, position: int | None) -> list[Any]:
-        source, seq = "executions AS e", "e.seq"
-        if query.tag is not None:
-            # A tag's executions are few, mostly. CROSS JOIN makes SQLite go through them, in their order.
-            source, seq = "tags AS t CROSS JOIN executions AS e ON e.seq = t.seq", "t.seq"
-        conditions: list[str] = []
-        values: list[Any] = []
-        for column in ("tag", "caller", "agent", "error_code"):
-            name = getattr(query, column)
-            if name is not None:
-                conditions.append(f"{column} = (SELECT id FROM names WHERE kind = ? AND name = ?)")
-                values += [column, name]
-        if query.intent is not None:
-            intents = self._rows("SELECT id, name FROM names WHERE kind = 'intent'")
-            conditions.append("intent IN (SELECT value FROM json_each(?))")
-            values.append(orjson.dumps([key for key, name in intents if query.wants_intent(name)]).decode())
-        for condition, value in (
-            ("status = ?", None if query.status is None else STATUSES.index(query.status)),
-            ("ts >= ?", query.since_us),
-            ("ts < ?", query.until_us),
-            (f"{seq} {'>' if query.oldest_first else '<'} ?", position),
-        ):
-            if value is not None:
-                conditions.append(condition)
-                values.append(value)
-        sql = f"""
-            SELECT o.seq, o.segment, o.offset, o.length, c.seq, c.segment, c.offset, c.length
-            FROM {source}
-            CROSS JOIN entries AS o ON o.execution = e.seq AND o.seq = e.seq
-            LEFT JOIN entries AS c ON c.execution = e.seq AND c.seq = e.closed
-            WHERE {" AND ".join(conditions or ["1"])}
-            ORDER BY {seq} {"ASC" if query.oldest_first else "DESC"} LIMIT {_FOUND_AT_ONCE}
+        Args:
+            wanted: which.
+            position: the seq of opening behind which they begin; None for all.
         """
-        return self._rows(sql, *values)
+        if position is None:
+            position = _before_all(wanted)
+        while True:
+            found = self._ask(partial(select, wanted=wanted, position=position, limit=_FOUND_AT_ONCE))
+            yield from found
+            if len(found) < _FOUND_AT_ONCE:
+                return
+            position = found[-1].opened.seq
+
+    def first(self, wanted: Wanted, position: int | None) -> Found | None:
+        """The first one that `find` gives, if there is one."""
+        if position is None:
+            position = _before_all(wanted)
+        found = self._ask(lambda db: select(db, wanted, position, 1))
+        return found[0] if found else None
+
+    def lies(self, execution_id: str, seq: int, segment: int, offset: int) -> bool:
+        """Whether that line of that execution begins there; where the store's own lie is not known."""
+        if not execution_id:
+            return True
+        sql = """SELECT 1 FROM entries WHERE execution = (SELECT seq FROM ids WHERE execution = ?)
+                 AND seq = ? AND segment = ? AND offset = ?"""
+        return bool(self._rows(sql, packed(execution_id), seq, segment, offset))
+
+    def open_at(self, first: int, end: int) -> list[int]:
+        """The executions opened from one seq on, and before another, that have entries from that one on."""
+        sql = "SELECT seq FROM executions WHERE seq >= ? AND seq < ? AND (closed IS NULL OR closed >= ?)"
+        return [row[0] for row in self._rows(sql, first, end, end)]
+
+    def known_bytes(self, place: Place) -> int:
+        """How many bytes of its segment, from a place on, are in the index; no limit if all are."""
+        ((first, offset),) = self._rows("SELECT first, offset FROM tail")
+        return offset - place.offset if place.segment == first else _BEHIND_ALL
 
     def _rows(self, sql: str, *values: Any) -> list[Any]:
-        return self._database.use(lambda db: db.execute(sql, values).fetchall())
+        return self._ask(lambda db: db.execute(sql, values).fetchall())
+
+    def _ask(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
+        return self._database.use(lambda db: _checked(work, db))
 
     def _catch_up(self, db: sqlite3.Connection) -> IntegrityBroken | None:
         # Read before the log: whoever appends meanwhile can only make the log longer than the note claims.
@@ -198,16 +191,18 @@ class Index:
         except IntegrityBroken as stray:
             return stray
         fault: IntegrityBroken | None = None
-        tail = self._tail(db)
+        begun = tail = self._tail(db)
         while fault is None and _goes_on(segments, tail):
             with transaction(db):
                 # Looked at again: another process may have taken in the same.
                 start = self._tail(db)
-                intake = _Intake(db, segments, start)
+                intake = Intake(db, segments, start)
                 fault = intake.take(_BATCH)
                 tail = intake.tail
                 if tail.seq > start.seq:
                     db.execute("REPLACE INTO tail VALUES (1, ?, ?, ?, ?, ?)", (self._store_id, *tail))
+                if intake.outsider:
+                    _believe(db, tail.seq, first=begun.seq == 0)
             if tail == start:
                 break
         if fault is None and note is not None and note.seq >= tail.seq:
@@ -216,7 +211,7 @@ class Index:
                 where=str(self._log),
                 expected=f"entries up to seq {note.seq}, which were on disk",
                 got=f"{tail.seq} entries",
-                hint="`intentusnet verify` says more.",
+                hint="`intentusnet verify` says more; `intentusnet repair` keeps what is good.",
             )
         return fault
 
@@ -229,7 +224,7 @@ class Index:
         try:
             found = line_ending_at(segment_at(self._log, tail.first), tail.offset)
             last = None if found is None else parse_line(found[1])
-        except (IntegrityBroken, FileNotFoundError):
+        except (IntegrityBroken, FileNotFoundError, OverflowError):
             last = None
         if row[0] != self._store_id or last is None or (last.seq, last.chain) != (tail.seq - 1, tail.chain):
             raise sqlite3.DatabaseError(
@@ -239,130 +234,36 @@ class Index:
 
 
 def _goes_on(segments: Sequence[Segment], tail: Tail) -> bool:
-    """Whether the log has anything behind that place."""
-    return any(
-        segment.size() > (tail.offset if segment.first == tail.first else 0)
-        for segment in segments
-        if segment.first >= tail.first
-    )
-
-
-class _Intake:
-    """Takes lines of the log into the tables, inside one transaction; mutable.
-
-    Every line is checked at its place first: template, commit and chain.
-
-    Args:
-        db: where to.
-        segments: the log.
-        tail: where the tables end.
-    """
-
-    def __init__(self, db: sqlite3.Connection, segments: Sequence[Segment], tail: Tail) -> None:
-        self.tail = tail
-        self._db = db
-        self._segments = [segment for segment in segments if segment.first >= tail.first]
-        self._left = 0
-        self._names: dict[tuple[str, str], int] = {}
-        self._executions: dict[str, tuple[int, bool] | None] = {}
-        self._entries: list[tuple[int, int, int, int, int]] = []
-
-    def take(self, limit: int) -> IntegrityBroken | None:
-        """Takes in the next lines, at most so many.
-
-        Returns:
-            What is wrong with the line at which it had to stop.
-        """
-        self._left = limit
-        fault: IntegrityBroken | None = None
-        try:
-            for segment in self._segments:
-                self._take_segment(segment)
-        except IntegrityBroken as broken:
-            fault = broken
-            fault.where = f"{self._log_name()}, seq {self.tail.seq}, offset {self.tail.offset}"
-            fault.hint = "`intentusnet verify` says more."
-        self._db.executemany("INSERT INTO entries VALUES (?, ?, ?, ?, ?)", self._entries)
-        return fault
-
-    def _take_segment(self, segment: Segment) -> None:
-        if self._left == 0:
-            return
-        if segment.first not in (self.tail.first, self.tail.seq):
-            raise IntegrityBroken(
-                "lines between two segments are missing, or there twice",
-                expected=f"a segment that begins with seq {self.tail.seq}",
-                got=segment.path.name,
-            )
-        end = self.tail.offset if segment.first == self.tail.first else 0
-        for offset, line in iter_lines(segment, end):
-            chain = check_line(line, self.tail.seq, self.tail.chain)[4]
-            place = Place(self.tail.seq, segment.first, offset, len(line) + 1)
-            self._take_entry(parse_line(line), place)
-            end = offset + len(line) + 1
-            self.tail = Tail(segment.first, end, self.tail.seq + 1, chain)
-            self._left -= 1
-            if self._left == 0:
-                return
-        # Behind the last segment's last line, another writer may be in the middle of the next one.
-        if segment is not self._segments[-1] and segment.size() > end:
-            raise IntegrityBroken("a line has no end", expected="a newline", got="the end of the segment")
-
-    def _take_entry(self, entry: Entry, place: Place) -> None:
-        if entry.execution == "":
-            return
-        known = self._execution(entry.execution)
-        if (entry.kind == "opened") is not (known is None) or (known is not None and known[1]):
-            raise IntegrityBroken(
-                "an entry stands outside of its execution",
-                expected="`opened` once and first, `closed` last",
-                got=f"`{entry.kind}` of {entry.execution}",
-            )
-        opened = entry.seq if known is None else known[0]
-        if entry.kind == "opened":
-            self._take_opened(entry)
-        elif entry.kind == "closed":
-            ending = ending_of(entry)
-            sql = "UPDATE executions SET status = ?, agent = ?, error_code = ?, closed = ? WHERE seq = ?"
-            agent, code = self._name("agent", ending.agent), self._name("error_code", ending.error_code)
-            self._db.execute(sql, (STATUSES.index(ending.status), agent, code, entry.seq, opened))
-        self._executions[entry.execution] = (opened, entry.kind == "closed")
-        self._entries.append((opened, *place))
-
-    def _take_opened(self, entry: Entry) -> None:
-        summary = summarise(entry, None)
-        self._db.execute("INSERT INTO ids VALUES (?, ?)", (entry.execution, entry.seq))
-        self._db.execute(
-            "INSERT INTO executions VALUES (?, ?, ?, ?, ?, NULL, NULL, NULL)",
-            (
-                entry.seq,
-                max(-_MAX_INTEGER, min(entry.ts, _MAX_INTEGER)),
-                _INTERRUPTED,
-                self._name("intent", summary.row.intent),
-                self._name("caller", summary.caller),
-            ),
+    """Whether the log has anything behind that place; damage is something, too."""
+    try:
+        return any(
+            segment.size() > (tail.offset if segment.first == tail.first else 0)
+            for segment in segments
+            if segment.first >= tail.first
         )
-        for tag in set(summary.tags):
-            self._db.execute("INSERT INTO tags VALUES (?, ?)", (self._name("tag", tag), entry.seq))
+    except IntegrityBroken:
+        return True
 
-    def _execution(self, execution: str) -> tuple[int, bool] | None:
-        """Where the execution was opened, and whether it is closed."""
-        if execution not in self._executions:
-            sql = "SELECT seq, closed IS NOT NULL FROM ids JOIN executions USING (seq) WHERE execution = ?"
-            row = self._db.execute(sql, (execution,)).fetchone()
-            self._executions[execution] = None if row is None else (row[0], bool(row[1]))
-        return self._executions[execution]
 
-    def _name(self, kind: str, name: str | None) -> int | None:
-        """The number that stands for a name."""
-        if name is None:
-            return None
-        key = (kind, name)
-        if key not in self._names:
-            self._db.execute("INSERT OR IGNORE INTO names (kind, name) VALUES (?, ?)", key)
-            sql = "SELECT id FROM names WHERE kind = ? AND name = ?"
-            self._names[key] = self._db.execute(sql, key).fetchone()[0]
-        return self._names[key]
+def _before_all(wanted: Wanted) -> int:
+    return -1 if wanted.query.oldest_first else _BEHIND_ALL
 
-    def _log_name(self) -> str:
-        return str(segment_at(self._segments[0].path.parent, self.tail.first).path)
+
+def _believe(db: sqlite3.Connection, seq: int, *, first: bool) -> None:
+    """Notes that the line of that seq stands outside of its execution; an error if that is not sure.
+
+    A line that does not check is wrong, whatever the index says. That an execution was not opened, or was
+    closed before, may be the index's own mistake: it is believed if the index was just made from nothing.
+    """
+    if first:
+        db.execute("INSERT OR IGNORE INTO outsiders VALUES (?)", (seq,))
+    elif not db.execute("SELECT 1 FROM outsiders WHERE seq = ?", (seq,)).fetchone():
+        raise sqlite3.DatabaseError("the executions in the index and those in the log differ")
+
+
+def _checked(work: Callable[[sqlite3.Connection], _T], db: sqlite3.Connection) -> _T:
+    try:
+        return work(db)
+    except (TypeError, ValueError, OverflowError) as fault:
+        # In a damaged database not even the types are what they were.
+        raise sqlite3.DatabaseError(f"the index holds what was not put there: {fault}") from fault

@@ -19,6 +19,7 @@ from intentusnet.log.entry import Draft, Entry, format_line, genesis
 from intentusnet.log.executions import check_execution, read_entry
 from intentusnet.log.verify import Part, Progress, VerifyReport, verify_parts
 from intentusnet.record import ExecutionRecord, fold
+from intentusnet.references import BlobRef
 from intentusnet.stores.base import EVERYTHING, Page, Query, Row
 from intentusnet.stores.finding import has_text, matches, not_found, page_of, resolve, summarise
 
@@ -44,6 +45,7 @@ class MemoryExecutionStore:
         self._clock = clock
         self._lock = threading.Lock()
         self._lines: list[bytes] = []
+        self._blobs: dict[BlobRef, bytes] = {}
         self._seqs: dict[str, list[int]] = {}
         self._closed = False
 
@@ -68,6 +70,7 @@ class MemoryExecutionStore:
                 raise StoreWriteFailed("the store is closed", where=_NAME)
             first, ts = len(self._lines), self._clock.time_us()
             for seq, draft in enumerate(drafts, first):
+                self._blobs.update((blob.ref, blob.data) for blob in draft.blobs)
                 line, self._chain = format_line(draft, seq, ts, _DURABLE, self._chain)
                 self._lines.append(line)
                 if draft.execution:
@@ -79,7 +82,7 @@ class MemoryExecutionStore:
 
     def get(self, execution_id: str) -> ExecutionRecord:
         """One execution by its full id."""
-        return fold(self.entries(execution_id))
+        return fold(self.entries(execution_id), self._blobs.__getitem__)
 
     def entries(self, execution_id: str) -> tuple[Entry, ...]:
         """One execution's entries in the order of the log."""
@@ -148,5 +151,5 @@ class MemoryExecutionStore:
             entries = self._read(execution_id)
             closed = entries[-1] if entries[-1].kind == "closed" else None
             summary = summarise(entries[0], closed)
-            if matches(query, summary) and has_text(query, entries[0], closed):
+            if matches(query, summary) and has_text(query, entries, self._blobs.__getitem__):
                 yield seq, summary.row

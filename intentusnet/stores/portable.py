@@ -1,4 +1,4 @@
-"""Portable records: one execution's lines in a file, as kept in git."""
+"""Portable records: one execution's lines and values in a file, as kept in git."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import os
 from pathlib import Path
 
 from intentusnet.errors import IntegrityBroken, RecordNotFound
-from intentusnet.log.executions import read_entry
-from intentusnet.log.verify import verify_portable
+from intentusnet.log.portable import read_portable
 from intentusnet.record import ExecutionRecord, fold
 
 
@@ -28,9 +27,10 @@ def load_record(path: Path | str | os.PathLike[str]) -> ExecutionRecord:
         raise RecordNotFound(
             "the record cannot be read", where=str(path), got=getattr(fault, "strerror", None) or str(fault)
         ) from fault
-    bad = verify_portable(data, str(path)).first_bad
+    portable = read_portable(data, str(path))
+    bad = portable.first_bad
     if bad is not None:
         raise IntegrityBroken(
             bad.reason, where=f"{path}, line {bad.line}", expected=bad.expected, got=bad.actual
         )
-    return fold(read_entry(line) for line in data.split(b"\n")[:-1])
+    return fold(portable.entries, portable.blobs.__getitem__)

@@ -6,18 +6,21 @@ find out which.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Final
 
 from intentusnet.errors import IntegrityBroken
 from intentusnet.log.entry import Entry
 from intentusnet.log.executions import check_execution, read_entry
 from intentusnet.log.segment import segment_at
 from intentusnet.stores.base import Query, Row
-from intentusnet.stores.finding import has_text, matches, summarise
-from intentusnet.stores.index import Index, Place
+from intentusnet.stores.finding import matches, summarise
+from intentusnet.stores.index import Index
+from intentusnet.stores.intake import Place
+from intentusnet.stores.selecting import Found
 
 
 class Doubt(Exception):
@@ -28,8 +31,15 @@ class Doubt(Exception):
         self.fault = fault
 
 
+#: Blocks that are held, and their bytes: those of a compressed segment are not worth decompressing twice.
+_MOST_BLOCKS: Final = 64
+_BLOCK_BYTES: Final = 1 << 14
+#: Segments that are held open.
+_MOST_FILES: Final = 8
+
+
 class Lines(ExitStack):
-    """Reads lines by their places; mutable: holds the segments open that it has read from.
+    """Reads lines by their places; mutable: holds what it has read last, a few files and a MiB of lines.
 
     Args:
         log: the directory of the segments.
@@ -38,7 +48,9 @@ class Lines(ExitStack):
     def __init__(self, log: Path) -> None:
         super().__init__()
         self._log = log
-        self._open: dict[int, BinaryIO] = {}
+        self._files: OrderedDict[int, BinaryIO] = OrderedDict()
+        self._blocks: OrderedDict[tuple[int, int], bytes] = OrderedDict()
+        self.callback(self._close_files)
 
     def read(self, place: Place) -> Entry:
         """The entry that lies there.
@@ -46,25 +58,71 @@ class Lines(ExitStack):
         Raises:
             Doubt: no such entry lies there, or not as it was written.
         """
-        segment = segment_at(self._log, place.segment)
+        data = self._bytes_of(place)
         try:
-            if place.segment not in self._open:
-                self._open[place.segment] = self.enter_context(segment.open())
-            file = self._open[place.segment]
-            file.seek(place.offset)
-            data = file.read(place.length)
             entry = read_entry(data[:-1])
-            if entry.seq == place.seq and data.endswith(b"\n"):
-                return entry
-            fault = IntegrityBroken(
-                "another line lies there", expected=f"seq {place.seq}", got=f"seq {entry.seq}"
+            if entry.seq != place.seq or not data.endswith(b"\n"):
+                raise IntegrityBroken(
+                    "another line lies there", expected=f"seq {place.seq}", got=f"seq {entry.seq}"
+                )
+        except IntegrityBroken as fault:
+            fault.where = (
+                f"{segment_at(self._log, place.segment).path}, seq {place.seq}, offset {place.offset}"
             )
+            raise Doubt(fault) from None
+        return entry
+
+    def bytes_at(self, segment: int, offset: int, size: int) -> bytes:
+        """Bytes of the lines of a segment, as many as there are up to that size.
+
+        Raises:
+            Doubt: they cannot be read.
+        """
+        try:
+            file = self._file(segment)
+            file.seek(offset)
+            # However many are asked for, memory is taken for those that are there.
+            return file.read(min(size, max(0, segment_at(self._log, segment).size() - offset)))
         except FileNotFoundError:
             fault = IntegrityBroken("a segment is gone")
         except IntegrityBroken as broken:
             fault = broken
-        fault.where = f"{segment.path}, seq {place.seq}, offset {place.offset}"
+        fault.where = f"{segment_at(self._log, segment).path}, offset {offset}"
         raise Doubt(fault)
+
+    def _bytes_of(self, place: Place) -> bytes:
+        """The bytes of a line, by way of a block: the next line wanted mostly lies in the same one."""
+        _, segment, offset, length = place
+        number, start = divmod(offset, _BLOCK_BYTES)
+        if length > _BLOCK_BYTES:
+            return self.bytes_at(segment, offset, length)
+        data = self._block(segment, number)
+        if start + length > len(data):
+            data += self._block(segment, number + 1)
+        return data[start : start + length]
+
+    def _block(self, segment: int, number: int) -> bytes:
+        key = (segment, number)
+        if key in self._blocks:
+            self._blocks.move_to_end(key)
+        else:
+            if len(self._blocks) == _MOST_BLOCKS:
+                self._blocks.popitem(last=False)
+            self._blocks[key] = self.bytes_at(segment, number * _BLOCK_BYTES, _BLOCK_BYTES)
+        return self._blocks[key]
+
+    def _file(self, segment: int) -> BinaryIO:
+        if segment in self._files:
+            self._files.move_to_end(segment)
+        else:
+            if len(self._files) == _MOST_FILES:
+                self._files.popitem(last=False)[1].close()
+            self._files[segment] = segment_at(self._log, segment).open()
+        return self._files[segment]
+
+    def _close_files(self) -> None:
+        for file in self._files.values():
+            file.close()
 
     def check(self, execution_id: str, entries: Sequence[Entry]) -> None:
         """Checks that these are all the entries of that execution.
@@ -82,6 +140,18 @@ class Lines(ExitStack):
             raise Doubt(fault) from None
 
 
+def checked(line: bytes) -> Entry:
+    """The entry of a line, given without its newline.
+
+    Raises:
+        Doubt: the line is not as it was written.
+    """
+    try:
+        return read_entry(line)
+    except IntegrityBroken as fault:
+        raise Doubt(fault) from None
+
+
 class Known:
     """What has to be known of a store's executions to resolve a reference."""
 
@@ -96,16 +166,16 @@ class Known:
         return None if place is None else self._lines.read(place).execution
 
 
-def rows(query: Query, index: Index, lines: Lines) -> Iterator[tuple[int, Row]]:
-    """What a query finds: the seq at which each execution was opened, and its row, made from its lines.
+def rows(query: Query, found: Iterable[Found], lines: Lines) -> Iterator[tuple[int, Row]]:
+    """The seq at which each execution was opened that was found, and its row, made from its lines.
 
     Raises:
         Doubt: a line is not what the index says.
         IntegrityBroken: a body is not of the recorded format.
     """
-    for found in index.find(query):
-        opened = lines.read(found.opened)
-        closed = None if found.closed is None else lines.read(found.closed)
+    for opened_at, closed_at in found:
+        opened = lines.read(opened_at)
+        closed = None if closed_at is None else lines.read(closed_at)
         if closed is not None and closed.execution != opened.execution:
             raise Doubt(
                 IntegrityBroken(
@@ -120,5 +190,4 @@ def rows(query: Query, index: Index, lines: Lines) -> Iterator[tuple[int, Row]]:
             raise Doubt(
                 IntegrityBroken("an execution is not as it was found", where=f"execution {opened.execution}")
             )
-        if has_text(query, opened, closed):
-            yield opened.seq, summary.row
+        yield opened.seq, summary.row

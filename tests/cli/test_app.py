@@ -191,7 +191,7 @@ def test_a_full_disk_is_told(app, run, monkeypatch):
 def test_completion_of_commands(run_process):
     """The shell is told the commands, without an app or a store."""
     ran = run_process(_INTENTUSNET_COMPLETE="bash_complete", COMP_WORDS="intentusnet re", COMP_CWORD="1")
-    assert {line.split(",")[1] for line in ran.stdout.split()} == {"retrieve", "replay"}
+    assert {line.split(",")[1] for line in ran.stdout.split()} == {"retrieve", "replay", "repair"}
 
 
 def test_route_prints_what_python_reads(app, run_process):

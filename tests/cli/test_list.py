@@ -121,3 +121,18 @@ def test_a_wide_table_shows_whole_ids(routed, run, monkeypatch):
     row = run("list", "--format", "table").stdout.splitlines()[-1]
     assert row.startswith(execution_id)
     assert "echo.say@2.0" in row and "broadcast" in row
+
+
+@pytest.mark.parametrize("form", ["json", "jsonl", "table"])
+def test_damage_is_told_after_what_is_certain(routed, run, app, form):
+    """Rows from before the damage are printed; the damage is the error, and the exit code says so."""
+    first, _ = routed("echo.say", "one"), routed("echo.say", "two")
+    log = app / ".intentusnet" / "log" / f"{0:020d}.jsonl"
+    log.write_bytes(log.read_bytes().replace(b'"two"', b'"six"'))
+    ran = run("list", "--format", form)
+    assert ran.code == 13
+    assert first[-8:] in ran.stdout
+    assert "Traceback" not in ran.stderr
+    assert "not the one that was committed to" in ran.stderr
+    assert run("show", "@last").code == 13
+    assert run("show", first).json["execution_id"] == first

@@ -1,8 +1,12 @@
 """`verify`: good, broken, missing."""
 
+import re
 import shutil
 
 import pytest
+
+from intentusnet.log.entry import leaf, leaf_hash
+from intentusnet.log.merkle import root_of
 
 KEYS = ["ok", "entries", "executions", "head", "first_bad"]
 
@@ -16,6 +20,17 @@ def test_a_good_log(routed, run, path):
     assert list(ran.json) == KEYS
     assert (ran.json["ok"], ran.json["executions"], ran.json["first_bad"]) == (True, 1, None)
     assert len(ran.json["head"]) == 64
+
+
+def test_the_root_of_the_tree_is_in_the_table(routed, run, app):
+    """The table tells head and root, of the whole log or of what is good of it."""
+    routed()
+    head = re.compile(r"^ok  .* check\n  head  ([0-9a-f]{64})\n  tree  ([0-9a-f]{64})\n$")
+    told = head.match(run("verify", "--format", "table").stdout)
+    assert told is not None
+    assert told[1] == run("verify").json["head"]
+    lines = next((app / ".intentusnet/log").iterdir()).read_bytes().splitlines()
+    assert told[2] == root_of(b"".join(leaf_hash(leaf(line)) for line in lines)).hex()
 
 
 def test_a_broken_log_names_the_first_bad_place(routed, run, app):

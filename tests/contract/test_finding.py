@@ -8,12 +8,15 @@ from helpers import executions as made
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from intentusnet import values
 from intentusnet.errors import (
     AmbiguousReference,
     InvalidInput,
     RecordNotFound,
 )
 from intentusnet.ids import ManualClock
+from intentusnet.log.entry import Draft
+from intentusnet.references import Blob
 from intentusnet.stores.base import ExecutionStore, Query
 
 
@@ -101,6 +104,35 @@ def test_filters(store: ExecutionStore, query: dict[str, Any], numbers: list[int
     store.append(made.execution(3, caller="bob", tags=["vip", "vip"], ts=1_020, **denied))
     store.append(made.execution(4, intent="money.move", close=False, ts=1_030))
     assert ids(store, Query(**query, oldest_first=True)) == [made.id_of(number) for number in numbers]
+
+
+def test_a_text_is_looked_for_in_every_entry(store: ExecutionStore) -> None:
+    """Arguments, answers, errors and what is kept apart as a blob are searched; the empty text is in all."""
+    kept_apart = Blob.of(values.dumps("x" * 40_000 + "in a blob"))
+    for number in range(4):
+        drafts = [
+            made.opened(made.id_of(number), payload="first"),
+            made.asked(made.id_of(number), 7 + number),
+        ]
+        if number == 1:
+            drafts.append(made.answered(made.id_of(number), 8, "Grüße \t 🦀"))
+        if number == 2:
+            body = values.dumps({"question": 9, "scope": "attempt:0", "value": 0})
+            body = body.replace(b'"value":0', b'"value":' + kept_apart.ref.node())
+            drafts.append(Draft.make("answered", made.id_of(number), body, blobs=[kept_apart]))
+        store.append([*drafts, made.closed(drafts, error_code="AGENT_ERROR" if number == 3 else None)])
+    for text, found in {
+        "first": [3, 2, 1, 0],
+        "": [3, 2, 1, 0],
+        "llm": [3, 2, 1, 0],
+        "Grüße \t": [1],
+        "🦀": [1],
+        "in a blob": [2],
+        "AGENT_ERROR": [3],
+        "salt": [],
+        "second": [],
+    }.items():
+        assert ids(store, Query(text=text)) == [made.id_of(number) for number in found], text
 
 
 def test_names_of_every_sort_are_found_again(store: ExecutionStore) -> None:

@@ -11,7 +11,7 @@ from intentusnet.errors import IntegrityBroken, RecordNotFound, StoreWriteFailed
 from intentusnet.ids import ManualClock
 from intentusnet.log.durability import DURABILITIES, Durability
 from intentusnet.log.entry import Draft
-from intentusnet.log.verify import verify_portable
+from intentusnet.log.portable import verify_portable
 from intentusnet.stores.base import ExecutionStore
 
 

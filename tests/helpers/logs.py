@@ -115,7 +115,8 @@ def log_of(directory: Path, max_entries: int | None = MAX_ENTRIES) -> list[Entry
         for _, line in iter_lines(segment):
             chain = check_line(line, len(entries), chain)[4]
             entries.append(parse_line(line))
-        assert segment.path.read_bytes()[-1:] in (b"\n", b"")
+        with segment.open() as file:
+            assert file.read()[-1:] in (b"\n", b"")
     assert max_entries is None or all(b.first - a.first == max_entries for a, b in pairwise(segments))
     return entries
 

@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from intentusnet import ExecutionRecord, IntentusRuntime, Query, Verdict, diff_records
+from intentusnet.fingerprint import fingerprint_of
 from intentusnet.log.entry import parse_line
-from intentusnet.log.verify import verify_portable
-from intentusnet.record import fingerprint_of, fold
+from intentusnet.log.portable import verify_portable
+from intentusnet.record import fold
 from intentusnet.stores.file import FileExecutionStore
 
 #: Executions of the seeded run; by hand, for example: INTENTUSNET_EXECUTIONS=10000 pytest …

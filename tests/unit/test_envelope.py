@@ -19,6 +19,7 @@ from intentusnet import (
     values,
 )
 from intentusnet.errors import InvalidEnvelope
+from intentusnet.fingerprint import compared_envelope
 
 names = st.text(min_size=1, max_size=5).filter(lambda text: "@" not in text and text.isprintable())
 
@@ -57,9 +58,13 @@ def test_a_record_gives_the_envelope_back(
         traceparent=one,
         idempotency_key=one,
     )
-    tree = envelope.tree(values.tree(envelope.payload))
-    assert IntentEnvelope.from_tree(values.parse(values.dumps(tree))) == envelope
+    payload = values.encode(envelope.payload)
+    tree = values.parse(envelope.encode(payload))
+    assert IntentEnvelope.from_tree(tree) == envelope
     assert tree["deadline"] is None or tree["deadline"].endswith("+00:00")
+    # Sorted keys, no spaces: the bytes that every writer of this content would make.
+    assert values.dumps(tree) == envelope.encode(payload)
+    assert values.dumps(compared_envelope(tree)) == envelope.encode_compared(payload)
 
 
 def test_text_stands_for_intent_and_caller() -> None:

@@ -38,6 +38,7 @@ NAMES = [
     "RoutingStrategy",
     "Row",
     "SeededIds",
+    "Settings",
     "Verdict",
     "diff_records",
     "effect",

@@ -8,8 +8,9 @@ import pytest
 
 from intentusnet import Context, ExecutionRecord, IntentusRuntime, ManualClock, MemoryExecutionStore, values
 from intentusnet.errors import IntegrityBroken, NotReplayable
+from intentusnet.fingerprint import FINGERPRINT_DOMAIN, fingerprint_of
 from intentusnet.log.entry import Entry
-from intentusnet.record import FINGERPRINT_DOMAIN, ParentLink, fingerprint_of, fold
+from intentusnet.record import ParentLink, fold
 
 
 def recorded(handler: Callable[..., Any], **options: Any) -> ExecutionRecord:
@@ -137,26 +138,26 @@ def test_each_part_of_the_content_is_in_the_fingerprint() -> None:
         {"outcome": replace(record.outcome, payload=2)},
         {"outcome": replace(record.outcome, status="error")},
         {"questions": questions[:-1]},
-        {"questions": (*questions[:2], replace(questions[2], name="g"), *questions[3:])},
-        {"questions": (*questions[:2], replace(questions[2], arguments=b"{}"), *questions[3:])},
-        {"questions": (*questions[:2], replace(questions[2], scope="attempt:1"), *questions[3:])},
-        {"questions": (*questions[:2], replace(questions[2], unordered=True), *questions[3:])},
-        {"questions": (*questions[:2], replace(questions[2], answer=None), *questions[3:])},
+        {"questions": (*questions[:2], questions[2]._replace(name="g"), *questions[3:])},
+        {"questions": (*questions[:2], questions[2]._replace(arguments=b"{}"), *questions[3:])},
+        {"questions": (*questions[:2], questions[2]._replace(scope="attempt:1"), *questions[3:])},
+        {"questions": (*questions[:2], questions[2]._replace(unordered=True), *questions[3:])},
+        {"questions": (*questions[:2], questions[2]._replace(answer=None), *questions[3:])},
         {
             "questions": (
                 *questions[:2],
-                replace(questions[2], answer=replace(answer, data=b"2")),
+                questions[2]._replace(answer=answer._replace(data=b"2")),
                 *questions[3:],
             )
         },
         {
             "questions": (
                 *questions[:2],
-                replace(questions[2], answer=replace(answer, ok=False)),
+                questions[2]._replace(answer=answer._replace(ok=False)),
                 *questions[3:],
             )
         },
-        {"questions": (*questions[:2], replace(questions[2], ordinal=9), *questions[3:])},
+        {"questions": (*questions[:2], questions[2]._replace(ordinal=9), *questions[3:])},
     ]
     prints = [fingerprint(), *(fingerprint(**change) for change in changes)]
     assert prints[0] == record.fingerprint == fingerprint(questions=questions[::-1])

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from intentusnet.errors import InvalidInput, StorePoisoned, StoreWriteFailed
 from intentusnet.ids import ManualClock
-from intentusnet.log.backlog import AsyncBound
+from intentusnet.log.backlog import AsyncBound, Backlog
 from intentusnet.log.durability import DURABILITIES
 from intentusnet.log.segment import FILES, Files
 from intentusnet.log.writer import LogWriter
@@ -219,7 +219,7 @@ AT_EXIT = f"""
 import sys
 from pathlib import Path
 from intentusnet.ids import SYSTEM_CLOCK
-from intentusnet.log.backlog import AsyncBound
+from intentusnet.log.backlog import AsyncBound, Backlog
 from intentusnet.log.entry import Draft
 from intentusnet.log.writer import LogWriter
 log = LogWriter(Path(sys.argv[1]), "{STORE}", clock=SYSTEM_CLOCK, bound=AsyncBound(50, int(sys.argv[2])))
@@ -278,3 +278,20 @@ def test_a_bound_is_positive(entries: object, milliseconds: object) -> None:
     """A bound that is no number of entries, or of milliseconds, is refused where it is made."""
     with pytest.raises(InvalidInput, match="async_bound"):
         AsyncBound(entries, milliseconds)  # type: ignore[arg-type]  # wrong on purpose
+
+
+def test_a_stop_at_the_worst_moment_ends_the_thread() -> None:
+    """A stop that comes just before the thread notes that it is at work is not overlooked."""
+
+    class StopsWhenCleared(threading.Event):
+        def clear(self) -> None:
+            backlog._stopped.set()
+            self.set()
+            super().clear()
+
+    backlog = Backlog(AsyncBound(10, 1), lambda: None)
+    backlog._due = StopsWhenCleared()
+    backlog.offer(drafts(1), -1)
+    assert backlog._thread is not None
+    backlog._thread.join(30)
+    assert not backlog._thread.is_alive()

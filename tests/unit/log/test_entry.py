@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from intentusnet.errors import IntegrityBroken, InvalidInput
+from intentusnet.fingerprint import fingerprint_of
 from intentusnet.log import entry
 from intentusnet.log.entry import (
     Draft,
@@ -23,7 +24,7 @@ from intentusnet.log.entry import (
     parse_line,
 )
 from intentusnet.log.head import HeadNote
-from intentusnet.record import fingerprint_of, fold
+from intentusnet.record import fold
 
 STORE = "00112233445566778899aabbccddeeff"
 EXECUTION = "0197a3c4-5b60-7e21-9d3f-2c1b0a998877"

@@ -2,6 +2,7 @@
 
 import shutil
 import threading
+from hashlib import sha256
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,10 +11,10 @@ import pytest
 from helpers.drafts import INNER, ONE, OUTER, STORE_ID, closed, draft
 from helpers.stores import segments
 
-from intentusnet.errors import StoreRefused
+from intentusnet.errors import IntegrityBroken, StoreRefused
 from intentusnet.ids import ManualClock
-from intentusnet.log import executions, verify
-from intentusnet.log.entry import Draft, format_line, genesis, parse_line
+from intentusnet.log import marks, walk
+from intentusnet.log.entry import Draft, check_line, format_line, genesis, parse_line
 from intentusnet.log.head import HeadNote
 from intentusnet.log.identity import Identity
 from intentusnet.log.verify import VerifyReport, verify_store
@@ -72,7 +73,7 @@ def test_an_untouched_log_verifies(store: Path) -> None:
     """The report of a good log has all entries and executions, and the chain's last value."""
     report = verify_store(store)
     head = orjson.loads(lines_of(store)[-1])["chain"]
-    assert report == VerifyReport(True, 6, 2, head, None, ())
+    assert report == VerifyReport(True, 6, 2, head, None, (), report.root)
     assert report.as_dict() == {"ok": True, "entries": 6, "executions": 2, "head": head, "first_bad": None}
 
 
@@ -125,7 +126,7 @@ def test_two_lines_in_each_other_s_place_are_found(store: Path, at: int) -> None
 
 def test_a_log_cut_anywhere_is_found(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Wherever acknowledged bytes end too soon, the report says that they were on disk."""
-    monkeypatch.setattr(verify, "_SETTLING_S", (0.0,))
+    monkeypatch.setattr(walk, "_SETTLING_S", (0.0,))
     path = segments(store)[-1]
     good = path.read_bytes()
     for size in range(len(good)):
@@ -244,6 +245,33 @@ def test_a_later_line_that_knows_better_says_that_it_was_on_disk(tmp_path: Path)
     assert refused(verify_store(store), "it was on disk: entries up to seq 4")
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        pytest.param(b'"body":{', b'"body":{\n', id="a newline in the body"),
+        pytest.param(b'"salt":"c', b'"salt":"C', id="a salt in capitals"),
+        pytest.param(b'"execution":"0', b'"execution":"x', id="an execution that is no UUID"),
+        pytest.param(b'"ts":', b'"ts":0', id="a time with a zero before it"),
+        pytest.param(b'"seq":3', b'"seq":03', id="a number with a zero before it"),
+    ],
+)
+def test_hashes_alone_do_not_make_a_line(old: bytes, new: bytes) -> None:
+    """A line whose hashes all fit, and which does not match the template, is refused for the template."""
+    salt, body = b"\xca" * 16, b"{ }"
+    execution, chain = ONE.encode(), bytes(32)
+    if b"body" in new:
+        body = b"{\n}"
+    head = b'{"seq":3,"ts":1,"kind":"opened","execution":"%b","durable":-1,"commit":"%b"' % (
+        execution,
+        sha256(salt + body).hexdigest().encode(),
+    )
+    head = head.replace(old, new)
+    after = sha256(chain + sha256(b"\0" + head).digest()).hexdigest().encode()
+    rest = b',"chain":"%b","salt":"%b","body":%b}' % (after, salt.hex().encode(), body)
+    with pytest.raises(IntegrityBroken, match="template"):
+        check_line(head + rest.replace(old, new) if b"salt" in new else head + rest, 3, chain)
+
+
 def snapshot(store: Path) -> dict[str, tuple[bytes, int]]:
     return {
         str(path.relative_to(store)): (path.read_bytes(), path.stat().st_mtime_ns)
@@ -271,7 +299,7 @@ def test_a_line_that_is_being_written_is_waited_for(store: Path, monkeypatch: py
     def written_meanwhile(_seconds: float) -> None:
         path.write_bytes(good)
 
-    monkeypatch.setattr(verify, "time", SimpleNamespace(sleep=written_meanwhile))
+    monkeypatch.setattr(walk, "time", SimpleNamespace(sleep=written_meanwhile))
     assert verify_store(store).ok
 
 
@@ -302,13 +330,13 @@ def test_a_store_verifies_while_it_is_written_to(tmp_path: Path) -> None:
 
 def test_suspicion_is_not_a_verdict(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Executions that the filter takes for known are looked at again, and cleared."""
-    monkeypatch.setattr(executions._Marks, "add", lambda self, member: True)
+    monkeypatch.setattr(marks.Marks, "add", lambda self, members: list(members))
     assert verify_store(store).ok
 
 
 def test_progress_is_told_on_the_way(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The bytes that are done only grow, line by line if need be, and end with the size of the log."""
-    monkeypatch.setattr(verify, "_LINES_PER_PROGRESS", 1)
+    monkeypatch.setattr(walk, "_LINES_PER_PROGRESS", 1)
     told: list[tuple[int, int]] = []
     verify_store(store, lambda *done: told.append(done))
     size = sum(map(len, lines_of(store)))

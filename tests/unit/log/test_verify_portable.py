@@ -10,7 +10,8 @@ from helpers.drafts import INNER, ONE, OUTER, STORE_ID, TWO, closed, draft
 from intentusnet.errors import StoreRefused
 from intentusnet.log.entry import format_line, genesis
 from intentusnet.log.identity import Identity
-from intentusnet.log.verify import VerifyReport, verify_path, verify_portable, verify_store
+from intentusnet.log.portable import verify_portable
+from intentusnet.log.verify import VerifyReport, verify_path, verify_store
 
 #: Two executions, one in the other: the first two lines of the outer one are neighbours in the log.
 DRAFTS = [OUTER[0], OUTER[1], INNER[0], OUTER[2], closed(*INNER), closed(*OUTER)]

@@ -8,7 +8,7 @@ import pytest
 
 from intentusnet import Context, ExecutionRecord, IntentusRuntime, MemoryExecutionStore, Verdict
 from intentusnet.errors import ConfigurationError, RecordNotFound
-from intentusnet.record import fingerprint_of
+from intentusnet.fingerprint import fingerprint_of
 from intentusnet.replay.divergence import Divergences
 from intentusnet.replay.recorded import ReplaySession
 from intentusnet.transcript import Answer, Question
@@ -59,7 +59,7 @@ def test_a_question_without_an_answer_halts_whoever_asks_it() -> None:
     """A record that lacks an answer diverges at that question, and the world is not asked."""
     called: list[int] = []
     runtime, record = recorded(lambda ctx: ctx.effect("f", called.append, 1))
-    questions = tuple(replace(q, answer=None) if q.kind == "effect" else q for q in record.questions)
+    questions = tuple(q._replace(answer=None) if q.kind == "effect" else q for q in record.questions)
     report = runtime.replay(forged(record, questions=questions))
     assert [(d.kind.value, d.question, d.pointer) for d in report.divergences] == [
         ("missing", "effect f [0]", "/answer")
@@ -71,7 +71,7 @@ def test_an_attempt_without_an_answer_is_not_made() -> None:
     """The agent is not run if the record does not know how it ended."""
     calls: list[int] = []
     runtime, record = recorded(lambda: calls.append(1))
-    report = runtime.replay(forged(record, questions=(replace(record.questions[0], answer=None),)))
+    report = runtime.replay(forged(record, questions=(record.questions[0]._replace(answer=None),)))
     assert [(d.kind.value, d.question) for d in report.divergences] == [("missing", "agent a [0]")]
     assert calls == [1]
 
@@ -84,7 +84,7 @@ def test_an_attempt_that_is_not_on_record_is_unexpected(strategy: str) -> None:
     assert [(d.kind.value, d.scope, d.question) for d in report.divergences] == [
         ("unexpected", "attempt:1", "agent b [1]")
     ]
-    other = replace(record.questions[1], name="c")
+    other = record.questions[1]._replace(name="c")
     report = runtime.replay(forged(record, questions=(record.questions[0], other)))
     assert report.divergences[0].expected == "agent c [1]"
 

@@ -9,7 +9,10 @@ from helpers import executions as made
 from helpers.stores import change, ids, segments
 
 from intentusnet.errors import IntegrityBroken, StoreRefused
+from intentusnet.log.blobs import blob_path
 from intentusnet.log.entry import Draft
+from intentusnet.references import Blob
+from intentusnet.stores.base import Query
 from intentusnet.stores.file import FileExecutionStore
 
 
@@ -35,6 +38,56 @@ def test_damage_is_never_returned(store: FileExecutionStore, path: Path) -> None
                 refuse()
             assert "seq 5" in caught.value.where
         assert store.resolve(made.id_of(1)) == made.id_of(1)
+
+
+def test_what_ended_before_the_damage_can_be_listed(store: FileExecutionStore, path: Path) -> None:
+    """Asked for despite the damage, what is certain is listed, and each page names the damage."""
+    assert len(ids(store)) == 5
+    change(segments(path)[2], b'"label":"bug"', b'"label":"hug"')
+    for query, expected in (
+        ({}, [3, 2, 1]),
+        ({"oldest_first": True}, [1, 2, 3]),
+        ({"status": "interrupted"}, []),
+        ({"text": "bug"}, [3, 2, 1]),
+        ({"text": "bug", "oldest_first": True}, [1, 2, 3]),
+    ):
+        found, cursor = [], None
+        while True:
+            page = store.list(Query(**query, limit=1, cursor=cursor, despite_damage=True))
+            assert page.damage is not None
+            assert "seq 9" in page.damage.where
+            found += [row.execution_id for row in page.rows]
+            cursor = page.cursor
+            if cursor is None:
+                break
+        assert found == [made.id_of(number) for number in expected]
+        with pytest.raises(IntegrityBroken):
+            store.list(Query(**query))
+
+
+def test_a_page_of_a_good_log_names_no_damage(store: FileExecutionStore) -> None:
+    """Being ready for damage takes nothing away from a list where there is none."""
+    page = store.list(Query(despite_damage=True))
+    assert (len(page.rows), page.damage) == (5, None)
+
+
+def test_a_blob_that_cannot_be_searched_is_named(path: Path) -> None:
+    """A text may stand in a value that is gone: that is an error, or is said on the page."""
+    blob = Blob.of(b'"' + b"x" * 40_000 + b'"')
+    drafts = [made.opened(made.id_of(1), payload="here")]
+    body = b'{"question":0,"scope":"attempt:0","value":%b}' % blob.ref.node()
+    drafts.append(Draft.make("answered", made.id_of(1), body, blobs=[blob]))
+    with FileExecutionStore(path) as store:
+        store.append(drafts)
+        blob_path(path, blob.ref.digest).unlink()
+        assert len(ids(store)) == 1
+        with pytest.raises(IntegrityBroken, match="missing"):
+            store.list(Query(text="xx"))
+        page = store.list(Query(text="xx", despite_damage=True))
+        assert page.rows == ()
+        assert page.damage is not None
+        assert blob.ref.digest in page.damage.where
+        assert store.list(Query(text="here", despite_damage=True)).rows != ()
 
 
 def test_an_open_execution_before_the_damage_is_not_called_interrupted(

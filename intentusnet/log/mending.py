@@ -202,8 +202,8 @@ def _put_note(directory: Path, place: Path, files: Files) -> None:
 
 
 def _end(directory: Path, mend: Mend, place: Path, files: Files) -> None:
-    # A crash may bring these names back. Nobody has written to the log then: writers sync the store's directory
-    # before their first line.
+    # A crash may bring these names back. Then nobody has written to the log: writers sync the directory of
+    # the store before their first line.
     for name in (*mend.place, HEAD_FILE):
         with contextlib.suppress(FileNotFoundError):
             files.unlink(place / (name + _NEW))

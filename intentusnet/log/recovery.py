@@ -95,7 +95,10 @@ def recover_tail(
         # Only what another segment follows is compressed, so that one is gone, if only its name.
         what = "the last segment is gone"
         raise _refused(segments[-1].path, what, "a segment after one that is compressed", "none")
-    scan = _scan(directory, segments, known or _start(directory, segments, store_id, note), note)
+    start = known or _start(directory, segments, store_id, note)
+    if known is None and start.seq > 0:
+        _check_owner(segments[0], store_id)
+    scan = _scan(directory, segments, start, note)
     seq = scan.tail.seq
     # A segment is begun only when the one before is on disk.
     durable = max(durable, scan.durable, segments[-1].first - 1 if segments else -1, note.seq if note else -1)
@@ -133,6 +136,15 @@ def _start(directory: Path, segments: Sequence[Segment], store_id: str, note: He
         what = "a segment does not end where the next one begins"
         raise _refused(previous.path, what, f"seq {first - 1}", f"seq {last[1].seq}" if last else "no line")
     return Tail(first, 0, first, last[1].chain)
+
+
+def _check_owner(segment: Segment, store_id: str) -> None:
+    """Refuses a log that begins as the log of another store does: the lines read later would not show it."""
+    line = next((line for _, line in iter_lines(segment)), b"")
+    try:
+        check_line(line, 0, genesis(store_id))
+    except IntegrityBroken as fault:
+        raise _refused(segment.path, fault.message, fault.expected, fault.got) from None
 
 
 def _entry_ending_at(segment: Segment, end: int) -> tuple[int, Entry] | None:

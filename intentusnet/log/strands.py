@@ -300,22 +300,24 @@ def _known(seq: int, chain: bytes) -> _Run:
     return _Run(-1, 0, 0, seq, seq, b"", chain, (chain,))
 
 
-def _readable(raw: bytes) -> Iterator[Entry]:
+def _readable(raw: bytes) -> list[Entry]:
     """The lines in what stands between two newlines, by their template; several if newlines are lost."""
     line = raw.removesuffix(b"\n")
+    whole = _parsed(line)
+    if whole is not None and _is_proven_by_commit(whole):
+        return [whole]
+    starts = [match.start() for match in _START.finditer(line)]
+    # A byte that stands where the newline was may seem to belong to the line, or the next line to the body.
+    pieces = ((line[start:end], line[start : end - 1]) for start, end in pairwise([*starts, len(line)]))
+    found = [_parsed(longer) or _parsed(shorter) for longer, shorter in pieces]
+    return [entry for entry in found if entry is not None] or ([whole] if whole is not None else [])
+
+
+def _parsed(line: bytes) -> Entry | None:
     try:
-        yield parse_line(line)
-        return
+        return parse_line(line)
     except IntegrityBroken:
-        starts = [match.start() for match in _START.finditer(line)]
-    for start, end in pairwise([*starts, len(line)]):
-        # A byte that stands for the newline may belong to it.
-        for piece in (line[start:end], line[start : end - 1]):
-            try:
-                yield parse_line(piece)
-                break
-            except IntegrityBroken:
-                continue
+        return None
 
 
 def _is_proven_by_commit(entry: Entry) -> bool:

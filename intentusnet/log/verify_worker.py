@@ -1,10 +1,10 @@
 """A process that checks segments for a verification: what it does, what it is told, and what it answers.
 
 It is started as ``python -m intentusnet.log.verify_worker``, never by forking, and imports only what the
-verifier itself needs. Messages go over its stdin and stdout: four bytes with the length, big-endian, then
-JSON. It says first which module it runs, then answers each request with how many bytes are done, now and
-then, and at last with what is known of the segment, or nothing if anything at all is wrong with it: what that
-is, the verifier itself looks up.
+verifier itself needs. It says on stdout which module it runs (`HELLO`). Then there are messages, requests on
+stdin and answers on stdout: four bytes with the length, big-endian, then JSON. It answers each request with
+how many bytes are done, now and then, and at last with what is known of the segment, or nothing if anything
+at all is wrong with it: what that is, the verifier itself looks up.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import signal
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from hashlib import sha256
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -27,6 +28,9 @@ from intentusnet.log.report import Progress
 from intentusnet.log.segment import LOG_DIR, Segment, line_ending_at, list_segments
 from intentusnet.log.walk import Blobs, Checked, Walk, segment_part
 
+#: What a worker says first, always so many bytes. What was started from other code than this is not believed.
+HELLO: Final = sha256(os.fsencode(os.path.realpath(__file__))).digest()
+
 _LENGTH_BYTES: Final = 4
 _ID_CHARACTERS: Final = 36
 _COMMIT_DIGITS: Final = 64
@@ -36,10 +40,6 @@ def message(content: Any) -> bytes:
     """The bytes of a message."""
     data = orjson.dumps(content)
     return len(data).to_bytes(_LENGTH_BYTES, "big") + data
-
-
-#: The first message. What was started from other code than this is not believed.
-HELLO: Final = message({"module": os.fsencode(os.path.realpath(__file__)).hex()})
 
 
 def check_segment(

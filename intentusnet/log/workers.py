@@ -10,6 +10,7 @@ answers in order.
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -24,6 +25,7 @@ from intentusnet.log.verify_worker import HELLO, decode, message, read_message, 
 from intentusnet.log.walk import Checked
 
 _MODULE: Final = "intentusnet.log.verify_worker"
+_PYTHON: Final = re.compile("python|pypy", re.IGNORECASE)
 # How many segments each worker may be ahead of the verifier, which holds what is known of them.
 _AHEAD: Final = 2
 # With more, the verifier, which takes what they answer, is the slowest of all.
@@ -131,7 +133,7 @@ class Workers:
 
 def _started(count: int) -> Iterator[subprocess.Popen[bytes]]:
     # Where Python is part of another program, that is what would be started.
-    if getattr(sys, "frozen", False) or "py" not in Path(sys.executable or "").name.lower():
+    if getattr(sys, "frozen", False) or not _PYTHON.match(Path(sys.executable or "").name):
         return
     with suppress(OSError):
         for _ in range(count):

@@ -24,6 +24,9 @@ from intentusnet.log.segment import lock_file, unlock_file
 _LOCKED_S: Final = 60.0
 _CACHE_KIB: Final = 32 * 1024
 
+#: What a damaged database raises: its messages quote bytes of it, which may be no text.
+_FAULTS: Final = (sqlite3.Error, UnicodeDecodeError)
+
 _T = TypeVar("_T")
 
 
@@ -69,11 +72,11 @@ class DerivedDatabase:
             for source in (self._file, self._new_file, self._copy):
                 try:
                     return work(source())
-                except sqlite3.Error:
+                except _FAULTS:
                     self.close()
             try:
                 return work(self._temporary())
-            except sqlite3.Error as fault:
+            except _FAULTS as fault:
                 self.close()
                 raise self._refused(fault) from fault
 
@@ -89,11 +92,11 @@ class DerivedDatabase:
             self.close()
             try:
                 self._new_file()
-            except sqlite3.Error:
+            except _FAULTS:
                 self.close()
                 try:
                     self._temporary()
-                except sqlite3.Error as fault:
+                except _FAULTS as fault:
                     self.close()
                     raise self._refused(fault) from fault
 
@@ -197,7 +200,7 @@ class DerivedDatabase:
         if self._marks_of(db) != self._marks:
             raise sqlite3.DatabaseError("a database of another kind or version")
 
-    def _refused(self, fault: sqlite3.Error) -> StoreRefused:
+    def _refused(self, fault: Exception) -> StoreRefused:
         return StoreRefused(
             "there is no room for what is needed to find executions",
             where=str(self._path),

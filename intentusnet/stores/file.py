@@ -25,6 +25,7 @@ from intentusnet.log.entry import Draft, Entry
 from intentusnet.log.identity import STORE_FILE, Identity, create_identity, find_identity, read_identity
 from intentusnet.log.sealing import Compression, SealReport, seal_log
 from intentusnet.log.segment import FILES, LOG_DIR, Files
+from intentusnet.log.tiles import LogTree
 from intentusnet.log.verify import Progress, VerifyReport, verify_store
 from intentusnet.log.writer import LogWriter
 from intentusnet.record import ExecutionRecord, fold
@@ -208,6 +209,20 @@ class FileExecutionStore:
             self._writer.flush()
         return verify_store(self._path, progress)
 
+    def tree(self) -> LogTree:
+        """The Merkle tree over the log's lines as they are now: roots, inclusion and consistency proofs.
+
+        Raises:
+            StoreRefused: there is no store, or it cannot be read.
+            IntegrityBroken: the log is damaged.
+        """
+        if self._writer is not None:
+            self._writer.flush()
+        try:
+            return LogTree.open(self._path, self.store_id, self._files)
+        except OSError as fault:
+            raise _unreadable(self._path, fault) from fault
+
     def seal(self, *, compress: bool = False, progress: Progress | None = None) -> SealReport:
         """Seals the log's last segment, if there is a line in it; compresses all sealed ones if asked.
 
@@ -341,14 +356,15 @@ class FileExecutionStore:
             except Doubt as doubt:
                 raise doubt.fault from None
         except OSError as fault:
-            raise StoreRefused(
-                "the store cannot be read",
-                where=str(fault.filename or self._path),
-                got=fault.strerror or str(fault),
-            ) from fault
+            raise _unreadable(self._path, fault) from fault
         finally:
             if self._closed:
                 index.close()
+
+
+def _unreadable(path: Path, fault: OSError) -> StoreRefused:
+    where, got = str(fault.filename or path), fault.strerror or str(fault)
+    return StoreRefused("the store cannot be read", where=where, got=got)
 
 
 _NO_STORE: Final = "There is no store yet: it comes into being when something is recorded."

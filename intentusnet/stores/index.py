@@ -104,7 +104,7 @@ class Index:
             opened: the seq at which it was opened.
             start: the seq from which on its entries are wanted.
         """
-        sql = """SELECT seq, segment, offset, length FROM entries
+        sql = """SELECT seq, segment, offset, length, digest FROM entries
                  WHERE execution = ? AND seq >= ? ORDER BY seq"""
         return self._ask(lambda db: [place_of(row) for row in db.execute(sql, (opened, start))])
 

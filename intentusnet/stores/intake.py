@@ -6,7 +6,7 @@ What the tables hold, and why they are so:
   pay for the upkeep of an index for each column. ``tags`` there is a mask of bits, one for each tag (several
   tags may share one): it rules out most executions without a look at the table of the tags.
 - ``ids`` finds an execution by its id, or by the beginning of it; ``endings`` by the last characters.
-- ``entries`` has the place of every line.
+- ``entries`` has the place of every line, and its digest.
 - ``tail`` is where the index ends, and the chain there: by it an index of another log is known. A line in
   ``outsiders`` belongs to no execution: it is damage of the log that only the whole of it shows.
 """
@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
+from hashlib import sha256
 from typing import Any, Final, NamedTuple
 
 from intentusnet.errors import IntegrityBroken
@@ -25,7 +26,7 @@ from intentusnet.stores.base import STATUSES
 from intentusnet.stores.finding import ending_of, summarise
 
 #: Goes up with every change of the schema, or of what stands in a column.
-VERSION: Final = 2
+VERSION: Final = 3
 SCHEMA: Final = """
     CREATE TABLE tail (
         one INTEGER PRIMARY KEY, store TEXT, first INTEGER, offset INTEGER, seq INTEGER, chain BLOB
@@ -41,7 +42,7 @@ SCHEMA: Final = """
     CREATE INDEX unended ON executions (seq) WHERE closed IS NULL;
     CREATE TABLE tags (tag INTEGER, seq INTEGER, PRIMARY KEY (tag, seq)) WITHOUT ROWID;
     CREATE TABLE entries (
-        execution INTEGER, seq INTEGER, segment INTEGER, offset INTEGER, length INTEGER,
+        execution INTEGER, seq INTEGER, segment INTEGER, offset INTEGER, length INTEGER, digest INTEGER,
         PRIMARY KEY (execution, seq)
     ) WITHOUT ROWID
 """
@@ -53,12 +54,22 @@ _MASK_BITS: Final = 31
 
 
 class Place(NamedTuple):
-    """Where a line lies: its seq, the first seq of its segment, offset and length there (with newline)."""
+    """Where a line lies: its seq, the first seq of its segment, offset and length there (with newline).
+
+    ``digest`` is `digest_of` the line, as it was when all of it was checked: a line alone cannot show that
+    what only the chain covers, such as its time, is still what it was.
+    """
 
     seq: int
     segment: int
     offset: int
     length: int
+    digest: int
+
+
+def digest_of(line: bytes) -> int:
+    """63 bits of the SHA-256 of a line, given without its newline: as many as SQLite keeps of a number."""
+    return int.from_bytes(sha256(line).digest()[:8]) >> 1
 
 
 def packed(execution_id: str) -> bytes:
@@ -109,7 +120,7 @@ class Intake:
         self._ended: list[_Execution] = []
         self._ids: list[tuple[bytes, int]] = []
         self._tags: list[tuple[int, int]] = []
-        self._entries: list[tuple[int, int, int, int, int]] = []
+        self._entries: list[tuple[int, int, int, int, int, int]] = []
 
     def take(self, limit: int) -> IntegrityBroken | None:
         """Takes in the next lines, at most so many; they are held in memory meanwhile.
@@ -136,7 +147,7 @@ class Intake:
         many = self._db.executemany
         many("INSERT INTO ids VALUES (?, ?)", self._ids)
         many("INSERT INTO tags VALUES (?, ?)", self._tags)
-        many("INSERT INTO entries VALUES (?, ?, ?, ?, ?)", self._entries)
+        many("INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?)", self._entries)
         many(
             "INSERT INTO executions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             [
@@ -164,7 +175,7 @@ class Intake:
                 name, ts = execution.decode(), int(line[line.index(b'"ts":') + 5 : line.index(b',"kind"')])
                 seq = self.tail.seq
                 entry = Entry(seq, ts, kind.decode(), name, durable, commit, chain, b"", body, line)
-                self._take_entry(entry, Place(seq, segment.first, offset, len(line) + 1))
+                self._take_entry(entry, Place(seq, segment.first, offset, len(line) + 1, digest_of(line)))
             end = offset + len(line) + 1
             self.tail = Tail(segment.first, end, self.tail.seq + 1, chain)
             self._left -= 1

@@ -19,7 +19,7 @@ from intentusnet.log.segment import segment_at
 from intentusnet.stores.base import Query, Row
 from intentusnet.stores.finding import matches, summarise
 from intentusnet.stores.index import Index
-from intentusnet.stores.intake import Place
+from intentusnet.stores.intake import Place, digest_of
 from intentusnet.stores.selecting import Found
 
 
@@ -65,6 +65,8 @@ class Lines(ExitStack):
                 raise IntegrityBroken(
                     "another line lies there", expected=f"seq {place.seq}", got=f"seq {entry.seq}"
                 )
+            if digest_of(entry.line) != place.digest:
+                raise IntegrityBroken("the line is not the one that was checked when it was indexed")
         except IntegrityBroken as fault:
             fault.where = (
                 f"{segment_at(self._log, place.segment).path}, seq {place.seq}, offset {place.offset}"
@@ -92,7 +94,7 @@ class Lines(ExitStack):
 
     def _bytes_of(self, place: Place) -> bytes:
         """The bytes of a line, by way of a block: the next line wanted mostly lies in the same one."""
-        _, segment, offset, length = place
+        segment, offset, length = place.segment, place.offset, place.length
         number, start = divmod(offset, _BLOCK_BYTES)
         if length > _BLOCK_BYTES:
             return self.bytes_at(segment, offset, length)

@@ -65,7 +65,7 @@ def select(db: sqlite3.Connection, wanted: Wanted, position: int, limit: int) ->
     oldest_first = wanted.query.oldest_first
     where.require(f"{where.seq} {'>' if oldest_first else '<'} ?", position)
     sql = f"""
-        SELECT o.seq, o.segment, o.offset, o.length, c.seq, c.segment, c.offset, c.length
+        SELECT o.seq, o.segment, o.offset, o.length, o.digest, c.seq, c.segment, c.offset, c.length, c.digest
         FROM {where.source}
         CROSS JOIN entries AS o ON o.execution = e.seq AND o.seq = e.seq
         LEFT JOIN entries AS c ON c.execution = e.seq AND c.seq = e.closed
@@ -73,7 +73,7 @@ def select(db: sqlite3.Connection, wanted: Wanted, position: int, limit: int) ->
         ORDER BY {where.seq} {"ASC" if oldest_first else "DESC"} LIMIT {limit}
     """
     found = [
-        Found(place_of(row[:4]), None if row[4] is None else place_of(row[4:]))
+        Found(place_of(row[:5]), None if row[5] is None else place_of(row[5:]))
         for row in db.execute(sql, where.values)
     ]
     seqs = [position, *(one.opened.seq for one in found)]
@@ -84,7 +84,7 @@ def select(db: sqlite3.Connection, wanted: Wanted, position: int, limit: int) ->
 
 
 def place_of(row: Sequence[Any]) -> Place:
-    """The place that stands in a row: seq, segment, offset and length.
+    """The place that stands in a row: seq, segment, offset, length and digest.
 
     Raises:
         sqlite3.DatabaseError: it is none.

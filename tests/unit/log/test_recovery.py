@@ -208,8 +208,16 @@ def test_lines_before_the_note_are_not_read(tmp_path: Path) -> None:
     """Opening takes the same time however long the segment is: what lies before the note is for verify."""
     written(tmp_path, durable=4)
     raw = (tmp_path / FIRST).read_bytes()
-    (tmp_path / FIRST).write_bytes(raw[:10] + b"?" + raw[11:])
+    at = raw.index(b"\n") + 10
+    (tmp_path / FIRST).write_bytes(raw[:at] + b"?" + raw[at + 1 :])
     assert recover_tail(tmp_path, STORE, clock=ManualClock())[0].seq == 4
+
+
+def test_the_log_of_another_store_is_refused(tmp_path: Path) -> None:
+    """Whole as it is, and with its own head note: its first line does not follow from this store's id."""
+    written(tmp_path, durable=4)
+    with pytest.raises(IntegrityBroken, match="the chain does not continue"):
+        recover_tail(tmp_path, STORE[::-1], clock=ManualClock())
 
 
 def test_the_note_of_another_log_is_refused(tmp_path: Path) -> None:

@@ -359,6 +359,21 @@ def test_nobody_loses_more_than_what_was_hurt(store: Path, whole: Path) -> None:
     assert {IDS[3], IDS[6], IDS[7]} <= now.keys()
 
 
+def test_a_damaged_newline_costs_nobody_anything(whole: Path, tmp_path: Path) -> None:
+    """Two lines that have become one are read as two, though the second seems to be in the first's body."""
+    for number, part in enumerate(segments(whole)):
+        newlines = [at for at, byte in enumerate(part.read_bytes()) if byte == ord("\n")]
+        for at in newlines:
+            path = copy_of(whole, tmp_path / f"{number}-{at}")
+            data = bytearray(segments(path)[number].read_bytes())
+            data[at] ^= 1
+            segments(path)[number].write_bytes(data)
+            report = repair_store(path, files=Unsynced())
+            assert report.repaired
+            assert (report.plan.lost_entries, report.plan.cut_executions) == (0, ())
+            assert by_execution(entries_of(path)).items() >= by_execution(entries_of(whole)).items()
+
+
 def test_an_execution_with_a_hole_is_not_taken_for_interrupted(store: Path, whole: Path) -> None:
     """Whatever was open where lines are gone is named in the log; what was opened after is not in doubt."""
     lines = lines_of(segments(store)[1].read_bytes())

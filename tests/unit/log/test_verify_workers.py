@@ -19,7 +19,6 @@ from intentusnet.log import verify, verify_worker, workers
 from intentusnet.log.entry import leaf, leaf_hash
 from intentusnet.log.merkle import root_of
 from intentusnet.log.verify import verify_store
-from intentusnet.log.verify_worker import message
 from intentusnet.log.walk import Checked
 
 
@@ -95,24 +94,24 @@ def test_a_worker_that_is_killed_changes_nothing(
     assert [process.poll() is None for process in started] == [False, False]
 
 
-@pytest.mark.parametrize("executable", [None, "", "/nowhere/python", "chatty-py", "another", sys.executable])
+@pytest.mark.parametrize("executable", [None, "", "/no/python", "python-chatty", "another", sys.executable])
 def test_without_workers_the_verifier_goes_alone(
     store: Path, monkeypatch: pytest.MonkeyPatch, executable: str | None
 ) -> None:
     """Where no interpreter is known, it cannot be started, or runs something else, the report is the same."""
     alone = verify_store(store, workers=1)
-    if executable in {"chatty-py", "another"}:
+    if executable in {"python-chatty", "another"}:
         program = store.with_name(executable)
         told = f"echo started >> '{program}.ran'; echo Welcome to it"
         program.write_text(f"#!/bin/sh\n{told}\n")
         program.chmod(0o755)
         executable = str(program)
     if executable == sys.executable:
-        monkeypatch.setattr(workers, "HELLO", message({"module": "other code"}))
+        monkeypatch.setattr(workers, "HELLO", bytes(32))
     monkeypatch.setattr(sys, "executable", executable)
     monkeypatch.setattr(workers, "decode", None)
     assert verify_store(store, workers=2) == alone
-    assert (store.parent / "chatty-py.ran").exists() is (executable or "").endswith("chatty-py")
+    assert (store.parent / "python-chatty.ran").exists() is (executable or "").endswith("python-chatty")
     assert not (store.parent / "another.ran").exists()
 
 

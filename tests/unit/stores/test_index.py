@@ -135,7 +135,7 @@ def test_a_line_that_stays_wrong_is_damage(
     store: FileExecutionStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """When an index made anew leads to the same wrong line, that is what is reported."""
-    monkeypatch.setattr(index.Index, "places", lambda self, name: [index.Place(0, 0, 0, 20)])
+    monkeypatch.setattr(index.Index, "places", lambda self, name: [index.Place(0, 0, 0, 20, 0)])
     with pytest.raises(IntegrityBroken, match="template") as caught:
         store.get(made.id_of(1))
     assert "seq 0, offset 0" in caught.value.where

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -68,7 +69,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def foreign(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Another store, of whose executions none is in the first."""
     path = tmp_path_factory.mktemp("foreign") / "store"
-    fill(path, [draft for number in range(11, 25) for draft in made.execution(number)])
+    fill(path, [draft for number in range(11, 41) for draft in made.execution(number)])
     return path
 
 
@@ -445,12 +446,12 @@ def test_stray_files_are_moved_out_of_the_log(store: Path, whole: Path) -> None:
 
 def test_lines_of_another_store_do_not_get_in(store: Path, whole: Path, foreign: Path) -> None:
     """Good lines of another log, put between, in place of, or behind the own ones, stay outside."""
-    theirs = lines_of(segments(foreign)[1].read_bytes())
-    for where in (slice(2, 2), slice(2, 3), slice(6, 6)):
-        path = copy_of(whole, store.parent / f"{where.start}-{where.stop}")
+    # Two lines whose numbers are taken here, and a whole execution whose numbers are not.
+    for number, where in product((1, 6), (slice(2, 2), slice(2, 3), slice(7, 7))):
+        path = copy_of(whole, store.parent / f"{number}-{where.start}-{where.stop}")
         segment = segments(path)[1]
         lines = lines_of(segment.read_bytes())
-        lines[where] = theirs[2:4]
+        lines[where] = lines_of(segments(foreign)[number].read_bytes())[2:4]
         segment.write_bytes(b"".join(lines))
         hurt = hurt_executions(path, whole)
         repaired(path, whole)
@@ -536,6 +537,26 @@ def test_a_recovery_entry_is_saved_too(store: Path, whole: Path) -> None:
     assert verify_store(store).ok
 
 
+@pytest.mark.parametrize("number", [1, 6, 7, 20])
+@pytest.mark.parametrize("key", [b'"seq":', b'"ts":'])
+def test_a_line_that_only_the_chain_belies_does_not_stay(
+    store: Path, whole: Path, number: int, key: bytes
+) -> None:
+    """A line with another time or number is as good as lost, though its body is the one that was written."""
+    segment = segments(store)[number // 7]
+    lines = lines_of(segment.read_bytes())
+    line = lines[number % 7]
+    at = line.index(key) + len(key)
+    lines[number % 7] = line[:at] + (b"3" if line[at : at + 1] != b"3" else b"4") + line[at + 1 :]
+    parse_line(lines[number % 7][:-1])
+    segment.write_bytes(b"".join(lines))
+    hurt = hurt_executions(store, whole)
+    report = repaired(store, whole)
+    assert report.repaired
+    assert_all_that_survived(store, whole, hurt)
+    assert hurt <= {*report.plan.cut_executions, *report.plan.lost_executions}
+
+
 def test_a_line_whose_proof_is_lost_is_named(store: Path, whole: Path) -> None:
     """Of a line right behind a lost one only the body is proven: its execution stays, and is named."""
     lines = lines_of(segments(store)[0].read_bytes())
@@ -552,6 +573,7 @@ def test_damage_far_from_an_old_head_note(store: Path, whole: Path) -> None:
     hurt = hurt_executions(store, whole)
     report = repaired(store, whole)
     assert IDS[6] in report.plan.unproven_executions
+    assert IDS[7] in report.plan.lost_executions
     assert_all_that_survived(store, whole, hurt)
 
 

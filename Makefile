@@ -13,10 +13,10 @@ PYTEST_ARGS ?=
 DATA := 'bfcl-eval==2026.3.23' 'mpmath>=1.3,<2'
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test lint format bench clean FORCE
+.PHONY: help venv demo test lint format bench bench-reading torture clean FORCE
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 venv: $(READY)  ## a virtual environment in .venv with everything that the other targets need
 
@@ -30,6 +30,10 @@ test: lint  ## lint, then every test, with the floor under the coverage
 	$(PY) -m coverage combine --quiet
 	$(PY) -m coverage report $(if $(PYTEST_ARGS),--fail-under=0)
 
+# Another part of what is picked at random: make torture PYTEST_ARGS=--seed=2
+torture: $(READY)  ## the crash tests at length: what a crash may leave on disk, as far as time allows
+	$(PY) -m pytest -n 2 --torture $(PYTEST_ARGS) tests/crash
+
 lint: $(READY)  ## style, format, types and layers
 	$(PY) -m ruff check
 	$(PY) -m ruff format --check
@@ -40,8 +44,12 @@ format: $(READY)  ## puts style and format right where a tool can
 	$(PY) -m ruff check --fix
 	$(PY) -m ruff format
 
-bench: $(READY)  ## what routing and recording cost, as ratios measured in one run
+bench: $(READY)  ## what routing, recording and the log cost, as ratios measured in one run
 	$(PY) benchmarks/route.py
+	$(PY) benchmarks/log.py
+
+bench-reading: $(READY)  ## what finding and verifying cost with 1,000,000 executions
+	$(PY) benchmarks/reading.py
 
 clean:  ## back to a fresh clone: removes whatever make has made, .venv too
 	rm -rf $(VENV) .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

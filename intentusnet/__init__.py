@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from intentusnet.envelope import Caller, IntentEnvelope, IntentRef, RoutingOptions, RoutingStrategy
     from intentusnet.errors import AgentFailure, IntentusError
     from intentusnet.ids import ManualClock, SeededIds
+    from intentusnet.log.backlog import AsyncBound
     from intentusnet.record import ExecutionRecord
     from intentusnet.replay.diff import Difference, diff_records
     from intentusnet.replay.divergence import Divergence, DivergenceKind, ReplayReport, Verdict

@@ -46,6 +46,9 @@ REPAIR_MARK = b"r"
 """A repair that is not finished; and what it leaves in the lock file (``mending``)."""
 
 _COPY_BYTES = 1 << 20
+#: So many bytes before the noted line are checked whenever a log is opened for writing: damage is mostly met
+#: near the end, and this much takes some milliseconds. What lies before is for ``verify``.
+LOOKED_BACK = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,16 +121,17 @@ def recover_tail(
 
 
 def _start(directory: Path, segments: Sequence[Segment], store_id: str, note: HeadNote | None) -> Tail:
-    """Where to start reading: just before the noted line, else at the noted segment, else at the last one."""
+    """Where to start reading: a little before the noted line, else at the noted segment, or the last one."""
     index = len(segments) - 1
     if note is not None:
         index = next((at for at, segment in enumerate(segments) if segment.first == note.first), index)
         if index >= 0 and segments[index].first == note.first:
             noted = _entry_ending_at(segments[index], note.offset)
             if noted is not None and (noted[1].seq, noted[1].chain.hex()) == (note.seq, note.chain):
-                before = _entry_ending_at(segments[index], noted[0])
+                end = min(noted[0], _line_end(segments[index], note.offset - LOOKED_BACK))
+                before = _entry_ending_at(segments[index], end)
                 if before is not None:
-                    return Tail(note.first, noted[0], note.seq, before[1].chain)
+                    return Tail(note.first, end, before[1].seq + 1, before[1].chain)
     if index <= 0:
         return Tail(0, 0, 0, genesis(store_id))
     first, previous = segments[index].first, segments[index - 1]
@@ -136,6 +140,15 @@ def _start(directory: Path, segments: Sequence[Segment], store_id: str, note: He
         what = "a segment does not end where the next one begins"
         raise _refused(previous.path, what, f"seq {first - 1}", f"seq {last[1].seq}" if last else "no line")
     return Tail(first, 0, first, last[1].chain)
+
+
+def _line_end(segment: Segment, offset: int) -> int:
+    """The end of the line around that offset; 0 if it lies before the first."""
+    if offset <= 0:
+        return 0
+    with segment.open() as file:
+        file.seek(offset)
+        return offset + len(file.readline())
 
 
 def _check_owner(segment: Segment, store_id: str) -> None:

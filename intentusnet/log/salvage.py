@@ -126,8 +126,6 @@ class _Sorting:
     def _take_entry(self, found: Found) -> None:
         kind, execution = found.entry.kind, found.entry.execution
         try:
-            if kind == "opened" and execution and key_of(execution.encode()) in self._opened:
-                raise IntegrityBroken("an execution is opened again")
             self._executions.take(kind.encode(), execution.encode(), found.entry.commit, found.entry.body)
         except IntegrityBroken:
             count = self._count.get(execution, 0)

@@ -206,11 +206,13 @@ class Rest:
                         values = [entry.chain]
                         if value is None and before is not None:
                             values += [chain_next(known, digest) for known in before.values]
-                        if entry.seq == noted_seq and noted not in values:
+                        # The note proves the line as well as one that follows it.
+                        joined = entry.seq == noted_seq and noted in values[1:]
+                        if entry.seq == noted_seq:
                             values.append(noted)
                         run = _Run(
                             number, at, end, entry.seq, entry.seq, digest, entry.chain, tuple(values),
-                            before=before,
+                            noted=joined, before=before, joined=joined,
                         )  # fmt: skip
                         runs.append(run)
                     run.noted |= (entry.seq, entry.chain) == (noted_seq, noted)

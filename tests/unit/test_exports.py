@@ -13,6 +13,7 @@ NAMES = [
     "AgentDefinition",
     "AgentFailure",
     "AgentResponse",
+    "AsyncBound",
     "AttemptSummary",
     "Caller",
     "Capability",

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from intentusnet.errors import IntegrityBroken, StoreWriteFailed
 from intentusnet.ids import ManualClock
+from intentusnet.log import recovery
 from intentusnet.log.entry import format_line, genesis, parse_line
 from intentusnet.log.head import HEAD_FILE, HeadNote, read_note
 from intentusnet.log.recovery import recover_tail
@@ -204,13 +205,22 @@ def test_an_old_note_is_a_place_to_start(tmp_path: Path) -> None:
     refused(tmp_path, "does not begin where")
 
 
-def test_lines_before_the_note_are_not_read(tmp_path: Path) -> None:
-    """Opening takes the same time however long the segment is: what lies before the note is for verify."""
-    written(tmp_path, durable=4)
+@pytest.mark.parametrize(("lines_back", "read"), [(0, False), (3, False), (6, True), (1000, True)])
+def test_lines_long_before_the_note_are_not_read(
+    tmp_path: Path, lines_back: int, read: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Opening takes the same time however long the segment is: what lies far back is for verify."""
+    written(tmp_path, durable=10)
     raw = (tmp_path / FIRST).read_bytes()
-    at = raw.index(b"\n") + 10
+    lines = raw.splitlines(keepends=True)
+    monkeypatch.setattr(recovery, "LOOKED_BACK", lines_back * len(lines[0]))
+    at = len(b"".join(lines[:5])) + 10
     (tmp_path / FIRST).write_bytes(raw[:at] + b"?" + raw[at + 1 :])
-    assert recover_tail(tmp_path, STORE, clock=ManualClock())[0].seq == 4
+    if read:
+        with pytest.raises(IntegrityBroken, match="template"):
+            recover_tail(tmp_path, STORE, clock=ManualClock())
+    else:
+        assert recover_tail(tmp_path, STORE, clock=ManualClock())[0].seq == 10
 
 
 def test_the_log_of_another_store_is_refused(tmp_path: Path) -> None:

@@ -557,6 +557,20 @@ def test_a_line_that_only_the_chain_belies_does_not_stay(
     assert hurt <= {*report.plan.cut_executions, *report.plan.lost_executions}
 
 
+@pytest.mark.parametrize("number", [0, 1, 6, 7, 20, 28, 29])
+def test_a_line_whose_chain_value_alone_is_damaged_stays(store: Path, whole: Path, number: int) -> None:
+    """The line behind it, or the head note, has the value that belongs there: nothing is lost or in doubt."""
+    segment = segments(store)[number // 7]
+    lines = lines_of(segment.read_bytes())
+    line = lines[number % 7]
+    at = line.index(b'"chain":"') + 15
+    lines[number % 7] = line[:at] + (b"3" if line[at : at + 1] != b"3" else b"4") + line[at + 1 :]
+    segment.write_bytes(b"".join(lines))
+    report = repaired(store, whole)
+    assert (report.plan.kept_entries, report.plan.lost_entries) == (number, 0)
+    assert (report.plan.cut_executions, report.plan.unproven_executions) == ((), ())
+
+
 def test_a_line_whose_proof_is_lost_is_named(store: Path, whole: Path) -> None:
     """Of a line right behind a lost one only the body is proven: its execution stays, and is named."""
     lines = lines_of(segments(store)[0].read_bytes())

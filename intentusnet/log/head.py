@@ -16,7 +16,6 @@ import re
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,10 +26,10 @@ from intentusnet.log.segment import (
     LOG_DIR,
     Files,
     lock_file,
-    must_sync,
     poisoned,
     segment_first,
     segment_name,
+    sync_names,
     unlock_file,
 )
 
@@ -143,7 +142,7 @@ class Head:
         """
         if self._note_fd < 0:
             self._note_fd = self.files.open(self.directory / HEAD_FILE, os.O_RDWR | os.O_CREAT)
-            must_sync(partial(self.files.fsync_dir, self.directory), self.directory)
+            sync_names(self.directory / LOG_DIR, self.files)
 
     def check(self) -> None:
         """Raises StorePoisoned after a failed sync, StoreWriteFailed after a close."""

@@ -5,6 +5,7 @@ It is written once, when the store is made, and read by everyone who opens or ve
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Mapping
@@ -20,7 +21,6 @@ from intentusnet.log.segment import (
     LOCK_FILE,
     Files,
     lock_file,
-    make_dir,
     must_sync,
     unlock_file,
     write_all,
@@ -167,7 +167,8 @@ def create_identity(directory: Path, identity: Identity, files: Files = FILES) -
     """
     try:
         for missing in reversed([path for path in (directory, *directory.parents) if not path.exists()]):
-            make_dir(missing, files)
+            with contextlib.suppress(FileExistsError):
+                files.mkdir(missing)
         lock = files.open(directory / LOCK_FILE, os.O_RDWR | os.O_CREAT)
         try:
             lock_file(lock)
@@ -196,4 +197,5 @@ def _write(directory: Path, identity: Identity, files: Files) -> None:
     finally:
         files.close(fd)
     files.rename(new, directory / STORE_FILE)
+    # Else a crash could leave a log whose store it is not known to be.
     must_sync(lambda: files.fsync_dir(directory), directory)

@@ -115,6 +115,9 @@ def recover_tail(
     if known is None and scan.noted != note:
         what = "the log is not the one that its head note was written for"
         raise _refused(directory / HEAD_FILE, what, str(note), str(scan.noted))
+    if known is None and segments:
+        noted = note is not None and note.first == scan.tail.first
+        _write_again(segments[-1], note.offset if note is not None and noted else 0, scan.tail.offset, files)
     if scan.broken is None or scan.segment is None:
         return scan.tail, durable
     return _put_aside(directory, scan.segment, scan.tail, durable, clock, files)
@@ -214,6 +217,28 @@ def _highest_durable(segment: Segment, offset: int) -> int:
         except IntegrityBroken:
             continue
     return highest
+
+
+def _write_again(segment: Segment, start: int, end: int, files: Files) -> None:
+    """Writes the lines that are not known to be on disk over themselves.
+
+    After a sync that failed, the system may show bytes that it will never write: they are on their way to the
+    disk only when they are written once more.
+    """
+    if start >= end:
+        return
+    fd = files.open(segment.path, os.O_RDWR)
+    try:
+        with segment.open() as lines:
+            lines.seek(start)
+            while start < end:
+                chunk = lines.read(min(_COPY_BYTES, end - start))
+                taken = files.pwrite(fd, chunk, start)
+                if not chunk or taken != len(chunk):
+                    raise OSError(f"{segment.path} took {taken} of {len(chunk)} bytes")
+                start += taken
+    finally:
+        files.close(fd)
 
 
 def _put_aside(

@@ -12,6 +12,7 @@ moment.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import sys
@@ -42,6 +43,7 @@ COMPRESSED = ".zst"
 UNFINISHED = ".new"
 """What that name has more until the file is whole."""
 
+_NOT_SYNCED = (errno.EACCES, errno.EPERM, errno.EINVAL, errno.EROFS, errno.ENOTSUP)
 _NAME = re.compile(r"([0-9]{20})\.jsonl")
 _FILE = re.compile(r"([0-9]{20})\.jsonl(\.zst(\.new)?)?")
 _T = TypeVar("_T")
@@ -348,6 +350,24 @@ def create_segment(log: Path, first: int, files: Files = FILES) -> int:
         files.close(fd)
         raise
     return fd
+
+
+def sync_names(directory: Path, files: Files = FILES) -> None:
+    """Makes sure that a crash takes back neither the names in a directory nor those that lead to it.
+
+    Whoever made them may have been killed before he came to sync them.
+
+    Raises:
+        StorePoisoned: a name cannot be synced.
+    """
+    must_sync(partial(files.fsync_dir, directory), directory)
+    for above in directory.absolute().parents:
+        try:
+            files.fsync_dir(above)
+        except OSError as error:
+            # Not this user's to open, or of a file system whose names need no sync.
+            if error.errno not in _NOT_SYNCED:
+                raise poisoned(above, str(error)) from error
 
 
 def make_dir(path: Path, files: Files = FILES) -> None:

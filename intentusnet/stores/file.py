@@ -17,14 +17,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self, TypeVar
 
-from intentusnet.errors import IntegrityBroken, StoreRefused, StoreWriteFailed
+from intentusnet.errors import IntegrityBroken, StorePoisoned, StoreRefused, StoreWriteFailed
 from intentusnet.ids import SYSTEM_CLOCK, Clock
 from intentusnet.log.backlog import AsyncBound
 from intentusnet.log.durability import Durability, check_durability
 from intentusnet.log.entry import Draft, Entry
 from intentusnet.log.identity import STORE_FILE, Identity, create_identity, find_identity, read_identity
 from intentusnet.log.sealing import Compression, SealReport, seal_log
-from intentusnet.log.segment import FILES, LOG_DIR, Files
+from intentusnet.log.segment import FILES, LOG_DIR, Files, poisoned
 from intentusnet.log.tiles import LogTree
 from intentusnet.log.verify import Progress, VerifyReport, verify_store
 from intentusnet.log.writer import LogWriter
@@ -80,6 +80,7 @@ class FileExecutionStore:
         self._index: Index | None = None
         self._blobs = Blobs(self._path, files)
         self._identity: Identity | None = None
+        self._unmade: tuple[str, str] | None = None
         self._closed = False
         _ALL.add(self)
 
@@ -296,7 +297,7 @@ class FileExecutionStore:
                     "the store is closed", where=str(self._path), hint="Open the store again."
                 )
             if self._writer is None:
-                if self._found() is None:
+                if self._found() is None or self._unmade is not None:
                     self._identity = self._made()
                 settings = self.settings
                 if settings.compress:
@@ -321,8 +322,14 @@ class FileExecutionStore:
                 expected=f"a directory with a {STORE_FILE}",
                 hint="Check the path, or allow it to be made (create=True).",
             )
+        if self._unmade is not None:
+            raise poisoned(*self._unmade)
         identity = Identity(secrets.token_hex(16), self._clock.time_us(), self._settings.tree())
-        return create_identity(self._path, identity, self._files)
+        try:
+            return create_identity(self._path, identity, self._files)
+        except StorePoisoned as fault:
+            self._unmade = (fault.where, fault.got)
+            raise
 
     def _read(self, read: Callable[[Index, Lines, IntegrityBroken | None], _T]) -> _T | None:
         """Reads by the index; None if there is no store.

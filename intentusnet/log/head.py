@@ -14,8 +14,6 @@ import contextlib
 import os
 import re
 import threading
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -51,8 +49,8 @@ class Tail(NamedTuple):
     chain: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class HeadNote:
+# A tuple, because one is made for every sync.
+class HeadNote(NamedTuple):
     """What is on disk: the line of this seq and chain (hex) ends at this offset of this segment (a name)."""
 
     chain: str
@@ -125,6 +123,8 @@ class Head:
         self.durable = -1
         self._sync_lock = threading.Lock()
         self._note_fd = -1
+        # The note as it was last seen here, and its seq: most often it is what is read next.
+        self._noted = (b"", -1)
         self._closed = False
         self._poison: tuple[str, str] | None = None
 
@@ -180,8 +180,11 @@ class Head:
             if before is not None and before[0] != fd:
                 self.files.close(before[0])
             if note is not None:
-                with self._locked_note():
+                lock_file(self._note_fd)
+                try:
                     self._write_note(note)
+                finally:
+                    unlock_file(self._note_fd)
 
     def sync_to(self, seq: int) -> None:
         """Returns when the line of that seq, which this process has written, is on disk.
@@ -199,16 +202,20 @@ class Head:
             assert self.here is not None
             fd, tail = self.here
             try:
-                with self._locked_note() as noted:
+                lock_file(self._note_fd)
+                try:
                     # Another process may have synced this one's lines together with its own.
-                    if noted is not None and noted.seq >= seq:
-                        self.durable = noted.seq
+                    noted = self._noted_seq()
+                    if noted >= seq:
+                        self.durable = noted
                         return
                     if os.fstat(fd).st_nlink == 0:
                         raise OSError("a segment was removed, or replaced by another file, while it was open")
                     self.files.fdatasync(fd)
                     self.durable = tail.seq - 1
                     self._write_note(tail)
+                finally:
+                    unlock_file(self._note_fd)
             except OSError as error:
                 failure = poisoned(self.directory / LOG_DIR, str(error))
                 self.poison(failure)
@@ -261,15 +268,14 @@ class Head:
             if fd >= 0:
                 self.files.close(fd)
 
-    @contextlib.contextmanager
-    def _locked_note(self) -> Iterator[HeadNote | None]:
-        """Keeps other processes from syncing, and gives the note that the last of them wrote."""
-        lock_file(self._note_fd)
-        try:
-            os.lseek(self._note_fd, 0, os.SEEK_SET)
-            yield HeadNote.decode(os.read(self._note_fd, SECTOR_BYTES + 1))
-        finally:
-            unlock_file(self._note_fd)
+    def _noted_seq(self) -> int:
+        """The seq of the note that somebody wrote last, -1 if there is none; its lock must be held."""
+        os.lseek(self._note_fd, 0, os.SEEK_SET)
+        data = os.read(self._note_fd, SECTOR_BYTES + 1)
+        if data != self._noted[0]:
+            note = HeadNote.decode(data)
+            self._noted = (data, -1 if note is None else note.seq)
+        return self._noted[1]
 
     def _write_note(self, tail: Tail) -> None:
         note = HeadNote(tail.chain.hex(), tail.offset, segment_name(tail.first), tail.seq - 1).encode()
@@ -279,7 +285,9 @@ class Head:
             done = self.files.pwrite(self._note_fd, note, 0)
             if done < len(note):
                 done += self.files.pwrite(self._note_fd, note[done:], done)
-        if 0 < done < len(note):
+        if done == len(note):
+            self._noted = (note, tail.seq - 1)
+        elif done > 0:
             # A part of this one before a part of the older one could be read as a note that is false.
             with contextlib.suppress(OSError):
                 self.files.truncate(self._note_fd, 0)

@@ -200,7 +200,10 @@ class Appender:
             os.lseek(head.lock_fd, self._begun, os.SEEK_SET)
             if REPAIR_MARK in os.read(head.lock_fd, begun - self._begun):
                 raise poisoned(self._log, "the log was repaired, and is another one, while it was open here")
-        make_dir(self._log, self._files)
+        if not self._log.exists():
+            # Else a crash could leave a log and no store.json, if its maker was killed before he synced it.
+            must_sync(partial(self._files.fsync_dir, self._directory), self._directory)
+            make_dir(self._log, self._files)
         tail, durable = recover_tail(
             self._directory,
             self._store_id,
@@ -280,7 +283,7 @@ class Appender:
         try:
             for first in reversed(made.values()):
                 self._files.unlink(self._log / segment_name(first))
-            if made:
+                # One by one: names may go in any order until then, and one gone before a later one is a gap.
                 self._files.fsync_dir(self._log)
             self._files.truncate(fd, tail.offset)
             # Else a crash could bring back what was reported as not being in the log.

@@ -14,6 +14,7 @@ import contextlib
 import os
 import re
 import threading
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,6 +25,7 @@ from intentusnet.log.segment import (
     LOG_DIR,
     Files,
     lock_file,
+    must_sync,
     poisoned,
     segment_first,
     segment_name,
@@ -141,8 +143,13 @@ class Head:
             StorePoisoned: its name cannot be synced.
         """
         if self._note_fd < 0:
+            noted, log = read_note(self.directory), self.directory / LOG_DIR
             self._note_fd = self.files.open(self.directory / HEAD_FILE, os.O_RDWR | os.O_CREAT)
-            sync_names(self.directory / LOG_DIR, self.files)
+            if noted is None:
+                sync_names(log, self.files)
+            else:
+                # Whoever wrote the note has synced the others; a segment may have been begun since.
+                must_sync(partial(self.files.fsync_dir, log), log)
 
     def check(self) -> None:
         """Raises StorePoisoned after a failed sync, StoreWriteFailed after a close."""

@@ -197,5 +197,3 @@ def _write(directory: Path, identity: Identity, files: Files) -> None:
     finally:
         files.close(fd)
     files.rename(new, directory / STORE_FILE)
-    # Else a crash could leave a log whose store it is not known to be.
-    must_sync(lambda: files.fsync_dir(directory), directory)

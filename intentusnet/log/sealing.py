@@ -194,7 +194,6 @@ def compress_segment(
             raise
         files.fsync_dir(log)
         files.unlink(segment.path)
-        files.fsync_dir(log)
 
 
 def _write_compressed(source: _Source, new: Path, files: Files, advance: Callable[[int], None]) -> None:

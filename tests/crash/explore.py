@@ -46,7 +46,7 @@ class Depth:
 
 SHORT = Depth(exhaust=16, samples=6, inside=1, nested=211, most=14)
 MIDDLE = Depth(exhaust=64, samples=24, inside=2, nested=97)
-LONG = Depth(exhaust=4096, samples=1200, inside=16, nested=61)
+LONG = Depth(exhaust=2048, samples=800, inside=12, nested=61)
 FIND = Depth(exhaust=8, samples=3, inside=1, nested=0)
 AGAIN = Depth(exhaust=24, samples=8, inside=1, nested=0, most=40)
 

@@ -231,7 +231,7 @@ class BlobsFailAt(FailsAt):
 def test_whatever_call_fails_no_line_is_without_its_value(tmp_path: Path, late: bool) -> None:
     """Each call in turn: the append is whole and can be read, or it failed and is not in the log."""
     failed = 0
-    for at in range(1, 40):
+    for at in range(1, 80):
         path = tmp_path / str(at)
         FileExecutionStore(path).append(executions.execution(1))
         files = BlobsFailAt(at, late)

@@ -5,7 +5,6 @@ It is written once, when the store is made, and read by everyone who opens or ve
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 from collections.abc import Mapping
@@ -21,7 +20,9 @@ from intentusnet.log.segment import (
     LOCK_FILE,
     Files,
     lock_file,
+    make_dir,
     must_sync,
+    sync_name,
     unlock_file,
     write_all,
 )
@@ -166,9 +167,12 @@ def create_identity(directory: Path, identity: Identity, files: Files = FILES) -
         StorePoisoned: a sync failed.
     """
     try:
-        for missing in reversed([path for path in (directory, *directory.parents) if not path.exists()]):
-            with contextlib.suppress(FileExistsError):
-                files.mkdir(missing)
+        missing = [path for path in (directory, *directory.parents) if not path.exists()]
+        if missing:
+            # Whoever made that one may have been killed before he synced its name.
+            sync_name(missing[-1].parent, files)
+        for path in reversed(missing):
+            make_dir(path, files)
         lock = files.open(directory / LOCK_FILE, os.O_RDWR | os.O_CREAT)
         try:
             lock_file(lock)

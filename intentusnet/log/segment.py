@@ -352,22 +352,33 @@ def create_segment(log: Path, first: int, files: Files = FILES) -> int:
     return fd
 
 
-def sync_names(directory: Path, files: Files = FILES) -> None:
-    """Makes sure that a crash takes back neither the names in a directory nor those that lead to it.
+def sync_names(log: Path, files: Files = FILES) -> None:
+    """Makes sure that a crash takes back no name in a log and its store, nor the store's own.
 
-    Whoever made them may have been killed before he came to sync them.
+    Whoever made them may have been killed before he came to sync them. The names above were synced before
+    there was a store.
 
     Raises:
         StorePoisoned: a name cannot be synced.
     """
-    must_sync(partial(files.fsync_dir, directory), directory)
-    for above in directory.absolute().parents:
-        try:
-            files.fsync_dir(above)
-        except OSError as error:
-            # Not this user's to open, or of a file system whose names need no sync.
-            if error.errno not in _NOT_SYNCED:
-                raise poisoned(above, str(error)) from error
+    for directory in (log, log.parent):
+        must_sync(partial(files.fsync_dir, directory), directory)
+    sync_name(log.parent, files)
+
+
+def sync_name(directory: Path, files: Files = FILES) -> None:
+    """Makes sure that a crash does not take back the name of a directory.
+
+    Raises:
+        StorePoisoned: it cannot be synced.
+    """
+    above = directory.absolute().parent
+    try:
+        files.fsync_dir(above)
+    except OSError as error:
+        # Not this user's to open, or of a file system whose names need no sync.
+        if error.errno not in _NOT_SYNCED:
+            raise poisoned(above, str(error)) from error
 
 
 def make_dir(path: Path, files: Files = FILES) -> None:

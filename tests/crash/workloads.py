@@ -229,6 +229,24 @@ def killed(first: Workload) -> Scene:
     return scene
 
 
+def outlived(root: Path, kills: int | None, skip: str | None) -> Iterator[Trace]:
+    """A process that has the store open while another one is killed, and goes on after it."""
+    others: dict[Path, Story] = {}
+
+    def first(trace: Trace, files: Recording) -> None:
+        others[trace.root] = other = Story(trace, Recording(trace, skip=skip))
+        other.append(drafts())
+        rolling(trace, files)
+
+    def then(trace: Trace, files: Recording) -> None:
+        other = others[trace.root]
+        other.append(drafts(), "os")
+        other.append(drafts())
+        other.close()
+
+    yield from killed_at(root, first, then, kills=kills, skip=skip)
+
+
 def torn(root: Path, kills: int | None, skip: str | None) -> Iterator[Trace]:
     """A torn end that is put aside, and another one after it."""
     trace = Trace(root)
@@ -279,6 +297,7 @@ SCENES: dict[str, Scene] = {
     "torn": torn,
     "creation, killed": killed(created),
     "segments, killed": killed(rolling),
+    "segments, killed beside another": outlived,
     "failed writes, killed": killed(failing),
     "sealing, killed": killed(sealing),
     "large values, killed": killed(large),

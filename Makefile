@@ -26,13 +26,13 @@ demo: $(READY)  ## a recorded, replayed and verified session of tools, in one mi
 # With PYTEST_ARGS only a part is run, so the floor under the coverage does not apply.
 test: lint  ## lint, then every test, with the floor under the coverage
 	$(PY) -m coverage erase
-	$(PY) -m coverage run -m pytest -n 2 $(PYTEST_ARGS)
+	$(PY) -m coverage run -m pytest -n 2 --dist worksteal $(PYTEST_ARGS)
 	$(PY) -m coverage combine --quiet
 	$(PY) -m coverage report $(if $(PYTEST_ARGS),--fail-under=0)
 
 # Another part of what is picked at random: make torture PYTEST_ARGS=--seed=2
 torture: $(READY)  ## the crash tests at length: what a crash may leave on disk, as far as time allows
-	$(PY) -m pytest -n 2 --torture $(PYTEST_ARGS) tests/crash
+	$(PY) -m pytest -n 2 --dist worksteal --torture $(PYTEST_ARGS) tests/crash
 
 lint: $(READY)  ## style, format, types and layers
 	$(PY) -m ruff check

@@ -14,6 +14,7 @@ from __future__ import annotations
 import errno
 import os
 import weakref
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -21,21 +22,11 @@ from intentusnet.errors import IntentusError, StorePoisoned, StoreWriteFailed
 from intentusnet.ids import Clock
 from intentusnet.log.backlog import AsyncBound, Backlog
 from intentusnet.log.entry import Draft, format_line, genesis
+from intentusnet.log.files import Files, lock_file, must_sync, poisoned, unlock_file, write_all
 from intentusnet.log.groups import Request
 from intentusnet.log.head import Head, Tail
 from intentusnet.log.recovery import REPAIR_MARK, recover_tail
-from intentusnet.log.segment import (
-    LOG_DIR,
-    Files,
-    create_segment,
-    lock_file,
-    make_dir,
-    must_sync,
-    poisoned,
-    segment_name,
-    unlock_file,
-    write_all,
-)
+from intentusnet.log.segment import LOG_DIR, create_segment, segment_name
 
 _HINTS = {
     errno.ENOSPC: "No space is left on the device: free some and append again.",
@@ -203,7 +194,9 @@ class Appender:
         if not self._log.exists():
             # Else a crash could leave a log and no store.json, if its maker was killed before he synced it.
             must_sync(partial(self._files.fsync_dir, self._directory), self._directory)
-            make_dir(self._log, self._files)
+            with suppress(FileExistsError):
+                # Its name is synced when the note is opened, for there is none yet.
+                self._files.mkdir(self._log)
         tail, durable = recover_tail(
             self._directory,
             self._store_id,
@@ -219,10 +212,18 @@ class Appender:
         return fd, tail
 
     def _open_segment(self, first: int) -> int:
+        """Opens the segment that the log ends with, or creates the first one."""
         try:
-            return self._files.open(self._log / segment_name(first), os.O_RDWR | os.O_APPEND)
+            fd = self._files.open(self._log / segment_name(first), os.O_RDWR | os.O_APPEND)
         except FileNotFoundError:
             return create_segment(self._log, first, self._files)
+        try:
+            # Whoever began it may have been killed before he synced its name.
+            must_sync(partial(self._files.fsync_dir, self._log), self._log)
+        except BaseException:
+            self._files.close(fd)
+            raise
+        return fd
 
     def _write(self, fd: int, tail: Tail, taken: list[Draft], group: list[Request]) -> None:
         """Writes the drafts at the end, over as many segments as they take."""

@@ -14,24 +14,13 @@ import contextlib
 import os
 import re
 import threading
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from intentusnet.errors import StorePoisoned, StoreWriteFailed
+from intentusnet.log.files import LOCK_FILE, Files, lock_file, poisoned, sync_names, unlock_file
 from intentusnet.log.groups import Groups
-from intentusnet.log.segment import (
-    LOCK_FILE,
-    LOG_DIR,
-    Files,
-    lock_file,
-    must_sync,
-    poisoned,
-    segment_first,
-    segment_name,
-    sync_names,
-    unlock_file,
-)
+from intentusnet.log.segment import LOG_DIR, segment_first, segment_name
 
 HEAD_FILE = "head.json"
 SECTOR_BYTES = 512
@@ -143,13 +132,11 @@ class Head:
             StorePoisoned: its name cannot be synced.
         """
         if self._note_fd < 0:
-            noted, log = read_note(self.directory), self.directory / LOG_DIR
+            noted = read_note(self.directory)
             self._note_fd = self.files.open(self.directory / HEAD_FILE, os.O_RDWR | os.O_CREAT)
+            # Whoever wrote the note has synced the other names.
             if noted is None:
-                sync_names(log, self.files)
-            else:
-                # Whoever wrote the note has synced the others; a segment may have been begun since.
-                must_sync(partial(self.files.fsync_dir, log), log)
+                sync_names(self.directory, self.files)
 
     def check(self) -> None:
         """Raises StorePoisoned after a failed sync, StoreWriteFailed after a close."""

@@ -15,7 +15,7 @@ from typing import Any, Final
 import orjson
 
 from intentusnet.errors import StoreRefused
-from intentusnet.log.segment import (
+from intentusnet.log.files import (
     FILES,
     LOCK_FILE,
     Files,

@@ -28,21 +28,11 @@ from intentusnet.errors import IntegrityBroken
 from intentusnet.ids import Clock
 from intentusnet.log.damage import Damage, Source, walk
 from intentusnet.log.entry import Draft, Entry, format_line, genesis
+from intentusnet.log.files import LOCK_FILE, Files, make_dir, must_sync, write_all
 from intentusnet.log.head import HEAD_FILE, HeadNote, Tail
 from intentusnet.log.identity import read_identity
 from intentusnet.log.recovery import REPAIR_FILE, REPAIR_MARK
-from intentusnet.log.segment import (
-    LOCK_FILE,
-    LOG_DIR,
-    MAX_BYTES,
-    MAX_ENTRIES,
-    QUARANTINE_DIR,
-    Files,
-    make_dir,
-    must_sync,
-    segment_name,
-    write_all,
-)
+from intentusnet.log.segment import LOG_DIR, MAX_BYTES, MAX_ENTRIES, QUARANTINE_DIR, segment_name
 
 REPORT_FILE: Final = "report.json"
 _NEW: Final = ".new"

@@ -25,20 +25,16 @@ import orjson
 from intentusnet.errors import IntegrityBroken
 from intentusnet.ids import Clock
 from intentusnet.log.entry import Draft, Entry, check_line, format_line, genesis, parse_line
+from intentusnet.log.files import FILES, Files, make_dir, must_sync, write_all
 from intentusnet.log.head import HEAD_FILE, HeadNote, Tail, read_note
 from intentusnet.log.segment import (
-    FILES,
     LOG_DIR,
     QUARANTINE_DIR,
-    Files,
     Segment,
     iter_lines,
     line_ending_at,
     list_segments,
-    make_dir,
-    must_sync,
     segment_name,
-    write_all,
 )
 
 REPAIR_FILE = "repair.json"

@@ -22,13 +22,14 @@ from intentusnet.ids import SYSTEM_CLOCK, Clock
 from intentusnet.log.blobs import read_blob
 from intentusnet.log.damage import Damage, survey
 from intentusnet.log.entry import Entry, chain_next, commit_of, leaf, leaf_hash, parse_line
+from intentusnet.log.files import FILES, LOCK_FILE, Files
 from intentusnet.log.head import HEAD_FILE
 from intentusnet.log.identity import read_identity
 from intentusnet.log.mending import Mend, pending, prepare, switch
 from intentusnet.log.report import FirstBad
 from intentusnet.log.salvage import Salvage, salvage
 from intentusnet.log.sealing import COMPRESS_LOCK, held
-from intentusnet.log.segment import FILES, LOCK_FILE, LOG_DIR, Files
+from intentusnet.log.segment import LOG_DIR
 from intentusnet.references import BlobRef, references
 
 _DIGITS: Final = frozenset(b"0123456789abcdefghijklmnopqrstuvwxyz-")

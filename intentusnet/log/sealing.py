@@ -24,21 +24,16 @@ from typing import Any, Final
 from intentusnet.errors import IntegrityBroken, IntentusError, StoreWriteFailed
 from intentusnet.log.compressed import check, encode, open_compressed
 from intentusnet.log.entry import check_line, genesis, parse_line
+from intentusnet.log.files import FILES, LOCK_FILE, Files, lock_file, unlock_file, write_all
 from intentusnet.log.identity import read_identity
 from intentusnet.log.segment import (
     COMPRESSED,
-    FILES,
-    LOCK_FILE,
     LOG_DIR,
     UNFINISHED,
-    Files,
     Segment,
     line_ending_at,
     list_segments,
-    lock_file,
     segment_name,
-    unlock_file,
-    write_all,
 )
 
 COMPRESS_LOCK: Final = "compress.lock"

@@ -1,21 +1,16 @@
-"""The files of a log: segment names, reading lines from them, the calls that change them, and the lock.
+"""The segments of a log: their names, reading lines from them, and beginning a new one.
 
 A segment is ``log/<first seq, 20 digits>.jsonl``; the names sort as the numbers do. Once another one has
 been begun it may be ``.jsonl.zst`` instead (``compressed``), which only :class:`Segment` needs to know: what
 it opens are lines, and offsets are those of the lines.
 
-Everything that changes a store goes through :class:`Files`, one method for one system call, so that a test
-can make a call fail and a crash simulation can see the order in which bytes, sizes and names reached the
-disk. Reading needs no seam and no lock: a reader sees complete lines up to wherever the log ends at that
-moment.
+Reading takes no lock: a reader sees complete lines up to wherever the log ends at that moment.
 """
 
 from __future__ import annotations
 
-import errno
 import os
 import re
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,17 +18,12 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
-from intentusnet.errors import IntegrityBroken, StorePoisoned
+from intentusnet.errors import IntegrityBroken
 from intentusnet.log import compressed
-
-if sys.platform == "win32":
-    import portalocker
-else:
-    import fcntl
+from intentusnet.log.files import FILES, Files, must_sync
 
 LOG_DIR = "log"
 QUARANTINE_DIR = "quarantine"
-LOCK_FILE = "lock"
 MAX_ENTRIES = 65_536
 MAX_BYTES = 256 << 20
 """A segment is full at so many lines, or so many bytes."""
@@ -43,14 +33,10 @@ COMPRESSED = ".zst"
 UNFINISHED = ".new"
 """What that name has more until the file is whole."""
 
-_NOT_SYNCED = (errno.EACCES, errno.EPERM, errno.EINVAL, errno.EROFS, errno.ENOTSUP)
 _NAME = re.compile(r"([0-9]{20})\.jsonl")
 _FILE = re.compile(r"([0-9]{20})\.jsonl(\.zst(\.new)?)?")
 _T = TypeVar("_T")
 _READ_BYTES = 1 << 18
-_FLAGS = getattr(os, "O_BINARY", 0)
-# Without F_FULLFSYNC, macOS leaves the bytes in the drive's own cache.
-_FULL_SYNC: int | None = getattr(sys.modules.get("fcntl"), "F_FULLFSYNC", None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,129 +112,6 @@ def _check(path: Path) -> None:
         compressed.check(path)
     else:
         path.stat()
-
-
-class Files:
-    """The system calls that change a store; errors are the ``OSError`` of the call."""
-
-    def open(self, path: Path | str, flags: int) -> int:
-        """Opens or creates a file; the umask decides who else may read it."""
-        return os.open(path, flags | _FLAGS, 0o666)
-
-    def close(self, fd: int) -> None:
-        """Gives the descriptor back."""
-        os.close(fd)
-
-    def write(self, fd: int, data: bytes | memoryview) -> int:
-        """Writes at the file's end (it is open for appending) and returns how many bytes were taken."""
-        return os.write(fd, data)
-
-    def pwrite(self, fd: int, data: bytes, offset: int) -> int:
-        """Writes at an offset and returns how many bytes were taken."""
-        if sys.platform == "win32":
-            os.lseek(fd, offset, os.SEEK_SET)
-            return os.write(fd, data)
-        return os.pwrite(fd, data, offset)
-
-    def truncate(self, fd: int, size: int) -> None:
-        """Makes the file that many bytes long."""
-        os.ftruncate(fd, size)
-
-    def fdatasync(self, fd: int) -> None:
-        """Returns when the file's bytes, and its size, are on disk."""
-        if sys.platform == "linux":
-            os.fdatasync(fd)
-        else:
-            self.fsync(fd)
-
-    def fsync(self, fd: int) -> None:
-        """Returns when the file's bytes and attributes are on disk."""
-        if _FULL_SYNC is None:
-            os.fsync(fd)
-        else:
-            fcntl.fcntl(fd, _FULL_SYNC)
-
-    def mkdir(self, path: Path) -> None:
-        """Creates one directory; its parent must exist."""
-        os.mkdir(path)
-
-    def rename(self, old: Path, new: Path) -> None:
-        """Gives a file another name, in place of the file that had it."""
-        os.replace(old, new)
-
-    def unlink(self, path: Path) -> None:
-        """Removes a file's name."""
-        os.unlink(path)
-
-    def fsync_dir(self, path: Path) -> None:
-        """Returns when the names in the directory are on disk (Windows has no such call, and needs none)."""
-        if sys.platform != "win32":
-            fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                os.fsync(fd)
-            finally:
-                os.close(fd)
-
-
-FILES = Files()
-
-
-if sys.platform == "win32":
-
-    def lock_file(fd: int, *, shared: bool = False) -> None:
-        """Waits until nobody holds the lock of this file, or only shared ones, and takes it."""
-        flags = portalocker.LockFlags
-        portalocker.lock(fd, flags.SHARED if shared else flags.EXCLUSIVE)
-
-    def unlock_file(fd: int) -> None:
-        """Gives the lock back; harmless if it is not held."""
-        portalocker.unlock(fd)
-
-else:
-    # Straight to the system call: every append makes two, and portalocker's checks cost more than they do.
-    def lock_file(fd: int, *, shared: bool = False) -> None:
-        """Waits until nobody holds the lock of this file, or only shared ones, and takes it."""
-        fcntl.flock(fd, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
-
-    def unlock_file(fd: int) -> None:
-        """Gives the lock back; harmless if it is not held."""
-        fcntl.flock(fd, fcntl.LOCK_UN)
-
-
-def must_sync(sync: Callable[[], None], what: Path | str) -> None:
-    """Makes a sync that is never retried: the kernel may drop what it failed to write and forget that it did.
-
-    Raises:
-        StorePoisoned: the sync failed.
-    """
-    try:
-        sync()
-    except OSError as error:
-        raise poisoned(what, str(error)) from error
-
-
-def poisoned(what: Path | str, cause: str) -> StorePoisoned:
-    """The error of a store that no longer knows what is on disk."""
-    return StorePoisoned(
-        "whether earlier appends reached the disk is unknown",
-        where=str(what),
-        got=cause,
-        hint="Check the disk, open the store again and run `intentusnet verify`.",
-    )
-
-
-def write_all(files: Files, fd: int, data: bytes) -> None:
-    """Writes every byte, going on after a short write.
-
-    Raises:
-        OSError: the call failed, or took nothing; some of the bytes may be in the file.
-    """
-    done = files.write(fd, data)
-    while done < len(data):
-        taken = files.write(fd, memoryview(data)[done:])
-        if taken <= 0:
-            raise OSError(f"the file took {done} of {len(data)} bytes")
-        done += taken
 
 
 def segment_name(first: int) -> str:
@@ -337,59 +200,17 @@ def line_ending_at(segment: Segment, end: int) -> tuple[int, bytes] | None:
 def create_segment(log: Path, first: int, files: Files = FILES) -> int:
     """Creates an empty segment that a crash cannot take back, and returns it open for appending.
 
+    The file itself is synced with its first lines: until then there is nothing in it to be lost.
+
     Raises:
         OSError: it exists already, or cannot be created.
-        StorePoisoned: it, or its name, cannot be synced.
+        StorePoisoned: its name cannot be synced.
     """
     path = log / segment_name(first)
     fd = files.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL)
     try:
-        must_sync(partial(files.fsync, fd), path)
         must_sync(partial(files.fsync_dir, log), log)
     except BaseException:
         files.close(fd)
         raise
     return fd
-
-
-def sync_names(log: Path, files: Files = FILES) -> None:
-    """Makes sure that a crash takes back no name in a log and its store, nor the store's own.
-
-    Whoever made them may have been killed before he came to sync them. The names above were synced before
-    there was a store.
-
-    Raises:
-        StorePoisoned: a name cannot be synced.
-    """
-    for directory in (log, log.parent):
-        must_sync(partial(files.fsync_dir, directory), directory)
-    sync_name(log.parent, files)
-
-
-def sync_name(directory: Path, files: Files = FILES) -> None:
-    """Makes sure that a crash does not take back the name of a directory.
-
-    Raises:
-        StorePoisoned: it cannot be synced.
-    """
-    above = directory.absolute().parent
-    try:
-        files.fsync_dir(above)
-    except OSError as error:
-        # Not this user's to open, or of a file system whose names need no sync.
-        if error.errno not in _NOT_SYNCED:
-            raise poisoned(above, str(error)) from error
-
-
-def make_dir(path: Path, files: Files = FILES) -> None:
-    """Creates a directory, if it is not there, that a crash cannot take back.
-
-    Raises:
-        OSError: it cannot be created.
-        StorePoisoned: its name cannot be synced.
-    """
-    try:
-        files.mkdir(path)
-    except FileExistsError:
-        return
-    must_sync(partial(files.fsync_dir, path.parent), path.parent)

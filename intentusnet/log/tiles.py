@@ -21,6 +21,7 @@ from typing import Final
 
 from intentusnet.errors import IntegrityBroken, InvalidInput
 from intentusnet.log.entry import chain_next, check_line, genesis, leaf, leaf_hash, parse_line
+from intentusnet.log.files import FILES, Files, write_all
 from intentusnet.log.merkle import (
     HASH_BYTES,
     ConsistencyProof,
@@ -31,16 +32,7 @@ from intentusnet.log.merkle import (
     root_of,
     tree_root,
 )
-from intentusnet.log.segment import (
-    FILES,
-    LOG_DIR,
-    Files,
-    Segment,
-    iter_lines,
-    line_ending_at,
-    list_segments,
-    write_all,
-)
+from intentusnet.log.segment import LOG_DIR, Segment, iter_lines, line_ending_at, list_segments
 
 TILES_DIR: Final = "tiles"
 

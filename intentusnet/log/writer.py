@@ -18,8 +18,9 @@ from intentusnet.log.appender import Appender
 from intentusnet.log.backlog import AsyncBound
 from intentusnet.log.durability import Durability
 from intentusnet.log.entry import Draft
+from intentusnet.log.files import FILES, Files
 from intentusnet.log.groups import Request
-from intentusnet.log.segment import FILES, MAX_BYTES, MAX_ENTRIES, Files
+from intentusnet.log.segment import MAX_BYTES, MAX_ENTRIES
 
 
 class LogWriter:

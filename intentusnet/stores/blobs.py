@@ -28,19 +28,11 @@ from intentusnet.log.appender import explained
 from intentusnet.log.blobs import BLOBS_DIR, blob_path, is_blob_name, pack, read_blob
 from intentusnet.log.entry import Draft, check_line, genesis
 from intentusnet.log.executions import Executions
+from intentusnet.log.files import Files, lock_file, unlock_file, write_all
 from intentusnet.log.head import read_note
 from intentusnet.log.identity import read_identity
 from intentusnet.log.report import Progress
-from intentusnet.log.segment import (
-    LOG_DIR,
-    UNFINISHED,
-    Files,
-    iter_lines,
-    list_segments,
-    lock_file,
-    unlock_file,
-    write_all,
-)
+from intentusnet.log.segment import LOG_DIR, UNFINISHED, iter_lines, list_segments
 from intentusnet.log.walk import Walk, segment_part
 from intentusnet.references import Blob, BlobRef, references
 
@@ -200,6 +192,9 @@ class Blobs:
         """Makes a directory that a crash cannot take back."""
         if directory in self._made:
             return
+        if directory == self._directory and not directory.exists():
+            # Else a crash could leave blobs and no store.json, if its maker was killed before he synced it.
+            _must_sync(partial(self._files.fsync_dir, self._store), self._store)
         with suppress(FileExistsError):
             self._files.mkdir(directory)
         # Also if it was there: whoever made it may not have come as far as this.

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from intentusnet.errors import StoreRefused
-from intentusnet.log.segment import lock_file, unlock_file
+from intentusnet.log.files import lock_file, unlock_file
 
 #: Another process that takes in much may hold the write lock for a while (seconds).
 _LOCKED_S: Final = 60.0

@@ -22,9 +22,10 @@ from intentusnet.ids import SYSTEM_CLOCK, Clock
 from intentusnet.log.backlog import AsyncBound
 from intentusnet.log.durability import Durability, check_durability
 from intentusnet.log.entry import Draft, Entry
+from intentusnet.log.files import FILES, Files, poisoned
 from intentusnet.log.identity import STORE_FILE, Identity, create_identity, find_identity, read_identity
 from intentusnet.log.sealing import Compression, SealReport, seal_log
-from intentusnet.log.segment import FILES, LOG_DIR, Files, poisoned
+from intentusnet.log.segment import LOG_DIR
 from intentusnet.log.tiles import LogTree
 from intentusnet.log.verify import Progress, VerifyReport, verify_store
 from intentusnet.log.writer import LogWriter

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import coverage
 import pytest
 
 pytest.register_assert_rewrite("crash")
@@ -15,6 +16,17 @@ _STATES = "crash states"
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--torture", action="store_true", help="the long form of the crash tests")
     parser.addoption("--seed", type=int, default=1, help="of the crash tests: what they pick at random")
+
+
+@pytest.fixture(autouse=True)
+def _not_counted() -> Iterator[None]:
+    """Coverage has to come from other tests: counting what these do thousands of times takes too long."""
+    counting = coverage.Coverage.current()
+    if counting is not None:
+        counting.stop()
+    yield
+    if counting is not None:
+        counting.start()
 
 
 @pytest.fixture

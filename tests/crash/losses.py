@@ -17,8 +17,9 @@ from helpers.logs import Unsynced
 
 from intentusnet.errors import IntegrityBroken
 from intentusnet.log.entry import parse_line
+from intentusnet.log.files import LOCK_FILE
 from intentusnet.log.head import HEAD_FILE
-from intentusnet.log.segment import LOCK_FILE, LOG_DIR, QUARANTINE_DIR
+from intentusnet.log.segment import LOG_DIR, QUARANTINE_DIR
 from intentusnet.log.verify import verify_store
 
 

@@ -26,8 +26,9 @@ from intentusnet.ids import ManualClock
 from intentusnet.log.blobs import read_blob
 from intentusnet.log.durability import Durability
 from intentusnet.log.entry import Draft, Entry, check_line, genesis, parse_line
+from intentusnet.log.files import Files
 from intentusnet.log.identity import find_identity
-from intentusnet.log.segment import LOG_DIR, Files, iter_lines, list_segments
+from intentusnet.log.segment import LOG_DIR, iter_lines, list_segments
 from intentusnet.log.verify import verify_store
 from intentusnet.stores.base import Settings
 from intentusnet.stores.file import FileExecutionStore

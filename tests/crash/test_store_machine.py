@@ -31,8 +31,9 @@ from intentusnet.ids import ManualClock
 from intentusnet.log.backlog import AsyncBound
 from intentusnet.log.durability import DURABILITIES, Durability
 from intentusnet.log.entry import Draft, Entry, parse_line
+from intentusnet.log.files import Files
 from intentusnet.log.head import HEAD_FILE, HeadNote
-from intentusnet.log.segment import LOG_DIR, Files, iter_lines, list_segments
+from intentusnet.log.segment import LOG_DIR, iter_lines, list_segments
 from intentusnet.stores.base import Query, Settings
 from intentusnet.stores.file import FileExecutionStore
 from intentusnet.stores.index import INDEX_FILE

@@ -30,8 +30,9 @@ from crash.victims import (
 from helpers import executions as made
 from helpers.logs import files_of
 
+from intentusnet.log.files import LOCK_FILE
 from intentusnet.log.head import HEAD_FILE, HeadNote, read_note
-from intentusnet.log.segment import LOCK_FILE, QUARANTINE_DIR
+from intentusnet.log.segment import QUARANTINE_DIR
 from intentusnet.log.verify import verify_store
 
 MASKS = (0x01, 0x20, 0x80)

@@ -20,7 +20,7 @@ from pathlib import Path
 from crash.simdisk import Disk, Tree
 from crash.sites import in_stack
 
-from intentusnet.log.segment import Files
+from intentusnet.log.files import Files
 
 
 class Killed(BaseException):

@@ -45,6 +45,12 @@ def created(trace: Trace, files: Recording) -> None:
     story.append(drafts(1))
 
 
+def created_large(trace: Trace, files: Recording) -> None:
+    """A store whose first entries have values that are kept apart."""
+    story = Story(trace, files)
+    story.append(large_drafts(1))
+
+
 def synced(trace: Trace, files: Recording) -> None:
     """One caller who waits for the disk each time."""
     story = Story(trace, files)
@@ -296,6 +302,7 @@ SCENES: dict[str, Scene] = {
     "large values": one_after_another(made, large),
     "torn": torn,
     "creation, killed": killed(created),
+    "creation with large values, killed": killed(created_large),
     "segments, killed": killed(rolling),
     "segments, killed beside another": outlived,
     "failed writes, killed": killed(failing),

@@ -10,11 +10,10 @@ from pathlib import Path
 
 from intentusnet.ids import ManualClock
 from intentusnet.log.entry import Draft, Entry, check_line, genesis, parse_line
+from intentusnet.log.files import FILES, Files
 from intentusnet.log.segment import (
-    FILES,
     LOG_DIR,
     MAX_ENTRIES,
-    Files,
     Segment,
     iter_lines,
     list_segments,
@@ -197,3 +196,22 @@ class FailsAt(Files):
         if self._fail():
             raise OSError(errno.EIO, "mkdir")
         super().mkdir(path)
+
+
+class Traced(Files):
+    """Notes the calls that were made, by name."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+
+    def open(self, path: Path | str, flags: int) -> int:
+        self.calls.append(f"open {Path(path).name}")
+        return super().open(path, flags)
+
+    def fsync(self, fd: int) -> None:
+        self.calls.append("fsync")
+        super().fsync(fd)
+
+    def fsync_dir(self, path: Path) -> None:
+        self.calls.append(f"fsync_dir {path.name}")
+        super().fsync_dir(path)

@@ -6,8 +6,9 @@ from typing import Any
 
 from helpers.logs import STORE, Unsynced, drafts, writer
 
+from intentusnet.log.files import Files
 from intentusnet.log.identity import Identity, create_identity
-from intentusnet.log.segment import LOG_DIR, Files, Segment, iter_lines, segment_name
+from intentusnet.log.segment import LOG_DIR, Segment, iter_lines, segment_name
 
 CHANGING = ("open", "write", "fsync", "rename", "fsync_dir", "unlink")
 

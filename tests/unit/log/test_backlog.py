@@ -16,7 +16,7 @@ from intentusnet.errors import InvalidInput, StorePoisoned, StoreWriteFailed
 from intentusnet.ids import ManualClock
 from intentusnet.log.backlog import AsyncBound, Backlog
 from intentusnet.log.durability import DURABILITIES
-from intentusnet.log.segment import FILES, Files
+from intentusnet.log.files import FILES, Files
 from intentusnet.log.writer import LogWriter
 
 NEVER_MS = 600_000

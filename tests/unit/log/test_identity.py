@@ -8,8 +8,8 @@ import orjson
 import pytest
 
 from intentusnet.errors import StorePoisoned, StoreRefused
+from intentusnet.log.files import Files
 from intentusnet.log.identity import Identity, create_identity, find_identity, read_identity
-from intentusnet.log.segment import Files
 
 STORE_ID = "0123456789abcdef" * 2
 IDENTITY = Identity(STORE_ID, 1_700_000_000_000_000, {"segment_entries": 5})

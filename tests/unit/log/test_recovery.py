@@ -13,9 +13,10 @@ from intentusnet.errors import IntegrityBroken, StoreWriteFailed
 from intentusnet.ids import ManualClock
 from intentusnet.log import recovery
 from intentusnet.log.entry import format_line, genesis, parse_line
+from intentusnet.log.files import FILES, Files
 from intentusnet.log.head import HEAD_FILE, HeadNote, read_note
 from intentusnet.log.recovery import recover_tail
-from intentusnet.log.segment import FILES, Files, iter_lines, segment_name
+from intentusnet.log.segment import iter_lines, segment_name
 
 
 def written(directory: Path, *, durable: int, then: int = 0, max_entries: int = 65_536) -> None:

@@ -20,11 +20,12 @@ from hypothesis import strategies as st
 from intentusnet.errors import IntegrityBroken, IntentusError, StorePoisoned, StoreRefused
 from intentusnet.log.blobs import blob_path
 from intentusnet.log.entry import Draft, Entry, format_line, parse_line
+from intentusnet.log.files import Files
 from intentusnet.log.head import HEAD_FILE, HeadNote, read_note
 from intentusnet.log.recovery import REPAIR_FILE
 from intentusnet.log.repair import RepairReport, plan_repair, repair_store
 from intentusnet.log.sealing import compress_sealed
-from intentusnet.log.segment import Files, iter_lines, list_segments
+from intentusnet.log.segment import iter_lines, list_segments
 from intentusnet.log.verify import verify_store
 from intentusnet.references import Blob
 from intentusnet.stores.base import Settings
@@ -788,7 +789,7 @@ def test_a_writer_in_another_process_is_told(whole: Path, tmp_path: Path) -> Non
 
 def test_a_repair_waits_for_whoever_writes(whole: Path, tmp_path: Path) -> None:
     """While it looks at the log and changes it, the repair holds the lock that every append takes."""
-    from intentusnet.log.segment import LOCK_FILE
+    from intentusnet.log.files import LOCK_FILE
 
     path = harmed(whole, tmp_path / "store")
 

@@ -10,9 +10,10 @@ from helpers.sealing import Died, Kth, Watched, compressed_names, names, read_al
 
 from intentusnet.errors import IntegrityBroken, StoreRefused, StoreWriteFailed
 from intentusnet.log.compressed import encode
+from intentusnet.log.files import Files
 from intentusnet.log.head import HEAD_FILE, read_note
 from intentusnet.log.sealing import COMPRESS_LOCK, compress_sealed
-from intentusnet.log.segment import LOG_DIR, Files, Segment, iter_lines, list_segments, segment_name
+from intentusnet.log.segment import LOG_DIR, Segment, iter_lines, list_segments, segment_name
 
 
 @pytest.fixture

@@ -13,8 +13,9 @@ from helpers.logs import drafts, log_of, writer
 from helpers.sealing import Kth, Watched, compressed_names, names, read_all, store_of, with_lines
 
 from intentusnet.log import sealing
+from intentusnet.log.files import FILES, LOCK_FILE
 from intentusnet.log.sealing import COMPRESS_LOCK, Compression, compress_sealed, held
-from intentusnet.log.segment import FILES, LOCK_FILE, LOG_DIR, Segment, list_segments, segment_name
+from intentusnet.log.segment import LOG_DIR, Segment, list_segments, segment_name
 
 
 @pytest.fixture
@@ -102,7 +103,7 @@ def test_a_killed_process_leaves_no_lock(tmp_path: Path) -> None:
 import os, sys, time
 from pathlib import Path
 from intentusnet.log.sealing import held
-from intentusnet.log.segment import FILES
+from intentusnet.log.files import FILES
 with held(Path(sys.argv[1]), FILES):
     if os.fork() == 0:
         print(os.getpid(), flush=True)

@@ -1,51 +1,24 @@
-"""Segments: names, reading lines, the calls that change a store, and the lock."""
+"""Segments: names, reading lines, and beginning a new one."""
 
 import errno
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from helpers.logs import Traced
 from hypothesis import given
 from hypothesis import strategies as st
 
 from intentusnet.errors import IntegrityBroken, StorePoisoned
+from intentusnet.log.files import Files, write_all
 from intentusnet.log.segment import (
-    FILES,
-    Files,
     Segment,
     create_segment,
     iter_lines,
     line_ending_at,
     list_segments,
-    lock_file,
-    make_dir,
-    must_sync,
     segment_first,
     segment_name,
-    unlock_file,
-    write_all,
 )
-
-
-class Traced(Files):
-    """Notes the calls that were made, by name."""
-
-    def __init__(self) -> None:
-        self.calls: list[str] = []
-
-    def open(self, path: Path | str, flags: int) -> int:
-        self.calls.append(f"open {Path(path).name}")
-        return super().open(path, flags)
-
-    def fsync(self, fd: int) -> None:
-        self.calls.append("fsync")
-        super().fsync(fd)
-
-    def fsync_dir(self, path: Path) -> None:
-        self.calls.append(f"fsync_dir {path.name}")
-        super().fsync_dir(path)
 
 
 @given(st.integers(0, 10**20 - 1), st.integers(0, 10**20 - 1))
@@ -109,11 +82,11 @@ def test_a_line_may_be_larger_than_any_buffer(tmp_path: Path, size: int) -> None
 
 
 def test_a_segment_is_there_after_a_crash(tmp_path: Path) -> None:
-    """A new segment is synced, and then its name, before it can be written to; none is made twice."""
+    """The name of a new segment is synced before it can be written to; none is made twice."""
     files = Traced()
     fd = create_segment(tmp_path, 7, files)
     name = segment_name(7)
-    assert files.calls == [f"open {name}", "fsync", f"fsync_dir {tmp_path.name}"]
+    assert files.calls == [f"open {name}", f"fsync_dir {tmp_path.name}"]
     write_all(files, fd, b"one\n")
     write_all(files, fd, b"two\n")
     files.close(fd)
@@ -123,11 +96,11 @@ def test_a_segment_is_there_after_a_crash(tmp_path: Path) -> None:
 
 
 def test_a_segment_that_cannot_be_synced_poisons(tmp_path: Path) -> None:
-    """A failed sync of a new segment is a failed sync, and leaves no descriptor behind."""
+    """A failed sync of a new segment's name is a failed sync, and leaves no descriptor behind."""
     closed = []
 
     class Broken(Files):
-        def fsync(self, fd: int) -> None:
+        def fsync_dir(self, path: Path) -> None:
             raise OSError(errno.EIO, "input/output error")
 
         def close(self, fd: int) -> None:
@@ -137,87 +110,3 @@ def test_a_segment_that_cannot_be_synced_poisons(tmp_path: Path) -> None:
     with pytest.raises(StorePoisoned, match="unknown"):
         create_segment(tmp_path, 0, Broken())
     assert len(closed) == 1
-
-
-def test_a_directory_is_made_once_and_its_name_is_synced(tmp_path: Path) -> None:
-    """Making a directory that exists does nothing."""
-    files = Traced()
-    make_dir(tmp_path / "log", files)
-    make_dir(tmp_path / "log", files)
-    assert files.calls == [f"fsync_dir {tmp_path.name}"]
-    assert (tmp_path / "log").is_dir()
-
-
-def test_a_short_write_is_gone_on_with(tmp_path: Path) -> None:
-    """Every byte is written, whatever the system takes at a time; taking nothing is an error."""
-
-    class Sipping(Files):
-        def __init__(self) -> None:
-            self.left = 100
-
-        def write(self, fd: int, data: bytes | memoryview) -> int:
-            take = min(3, len(data), self.left)
-            self.left -= take
-            return super().write(fd, data[:take])
-
-    fd = FILES.open(tmp_path / "file", os.O_WRONLY | os.O_CREAT)
-    try:
-        write_all(Sipping(), fd, bytes(range(50)))
-        assert (tmp_path / "file").read_bytes() == bytes(range(50))
-        with pytest.raises(OSError, match="took 100 of 120 bytes"):
-            write_all(Sipping(), fd, bytes(120))
-    finally:
-        FILES.close(fd)
-
-
-def test_a_failed_sync_is_called_what_it_is() -> None:
-    """must_sync turns the system's error into one that says that the outcome is unknown."""
-
-    def fail() -> None:
-        raise OSError(errno.EIO, "gone")
-
-    with pytest.raises(StorePoisoned, match="gone"):
-        must_sync(fail, "somewhere")
-
-
-def test_the_calls_do_what_they_say(tmp_path: Path) -> None:
-    """Positioned writes, cutting, syncing and removing act on the real file."""
-    path = tmp_path / "file"
-    fd = FILES.open(path, os.O_RDWR | os.O_CREAT)
-    assert FILES.pwrite(fd, b"abcdef", 2) == 6
-    FILES.truncate(fd, 5)
-    FILES.fdatasync(fd)
-    FILES.fsync(fd)
-    FILES.fsync_dir(tmp_path)
-    FILES.close(fd)
-    assert path.read_bytes() == b"\0\0abc"
-    FILES.unlink(path)
-    assert not path.exists()
-
-
-TRY_LOCK = """
-import fcntl, sys
-with open(sys.argv[1]) as file:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        print("held")
-    else:
-        print("free")
-"""
-
-
-def test_the_lock_keeps_other_processes_out(tmp_path: Path) -> None:
-    """Between lock and unlock no other process gets it, and unlocking twice does no harm."""
-
-    def seen_from_outside() -> str:
-        command = [sys.executable, "-c", TRY_LOCK, str(tmp_path / "lock")]
-        return subprocess.run(command, capture_output=True, check=True, text=True).stdout.strip()
-
-    fd = FILES.open(tmp_path / "lock", os.O_RDWR | os.O_CREAT)
-    lock_file(fd)
-    assert seen_from_outside() == "held"
-    unlock_file(fd)
-    unlock_file(fd)
-    assert seen_from_outside() == "free"
-    FILES.close(fd)

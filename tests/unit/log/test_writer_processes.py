@@ -11,8 +11,9 @@ import pytest
 from helpers.logs import STORE, Faulty, drafts, files_of, log_of, writer
 
 from intentusnet.errors import IntegrityBroken
+from intentusnet.log.files import Files
 from intentusnet.log.head import HEAD_FILE, read_note
-from intentusnet.log.segment import Files, segment_name
+from intentusnet.log.segment import segment_name
 
 APPEND = """
 import sys

@@ -14,7 +14,7 @@ from helpers.logs import FailsAt, Faulty, broken, full
 from intentusnet.errors import IntegrityBroken, StorePoisoned, StoreRefused, StoreWriteFailed
 from intentusnet.log.blobs import blob_path
 from intentusnet.log.durability import DURABILITIES, Durability
-from intentusnet.log.segment import Files
+from intentusnet.log.files import Files
 from intentusnet.stores.file import FileExecutionStore
 
 VALUE = made.large("value ")

@@ -16,7 +16,7 @@ from helpers import executions
 from helpers.logs import in_threads
 
 from intentusnet.log.durability import DURABILITIES, Durability
-from intentusnet.log.segment import Files
+from intentusnet.log.files import Files
 from intentusnet.stores.base import Settings
 from intentusnet.stores.blobs import Collected
 from intentusnet.stores.file import FileExecutionStore
@@ -55,7 +55,7 @@ DIES = """
 import os, signal, sys
 from pathlib import Path
 from helpers import blobs as made
-from intentusnet.log.segment import Files
+from intentusnet.log.files import Files
 from intentusnet.stores.file import FileExecutionStore
 
 class Dies(Files):

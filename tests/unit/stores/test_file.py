@@ -21,7 +21,7 @@ from intentusnet.errors import (
 )
 from intentusnet.ids import ManualClock
 from intentusnet.log.entry import Draft
-from intentusnet.log.segment import Files
+from intentusnet.log.files import Files
 from intentusnet.stores.base import Settings
 from intentusnet.stores.file import FileExecutionStore
 

@@ -97,8 +97,11 @@ def test_a_kill_in_the_middle_of_making_it_costs_nothing(path: Path) -> None:
 
 
 SMALL_FILES = """
-import resource
-resource.setrlimit(resource.RLIMIT_FSIZE, (16_000, 16_000))
+import atexit, resource
+# Till the end of the program: a measurement of its coverage is written after it.
+before = resource.getrlimit(resource.RLIMIT_FSIZE)
+resource.setrlimit(resource.RLIMIT_FSIZE, (16_000, before[1]))
+atexit.register(resource.setrlimit, resource.RLIMIT_FSIZE, before)
 """
 
 

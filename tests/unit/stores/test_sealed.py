@@ -11,7 +11,8 @@ from helpers import executions as made
 from helpers.stores import ids, segments
 
 from intentusnet.errors import IntegrityBroken, StoreRefused, StoreWriteFailed
-from intentusnet.log.segment import Files, segment_name
+from intentusnet.log.files import Files
+from intentusnet.log.segment import segment_name
 from intentusnet.stores.base import Settings
 from intentusnet.stores.file import FileExecutionStore
 

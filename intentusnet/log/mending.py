@@ -5,7 +5,9 @@
 3. The lock file gets a mark, so that writers in other processes know that what they have open is void.
 4. ``repair.json``, which says what is to be put where, appears in the store: from now on the repair is done,
    however often it has to be begun again. Nobody writes to the log while it is there.
-5. The new files are copied to where they belong, old ones removed, and at last ``repair.json``.
+5. The new segments are copied to where they belong, and the old ones and the old note removed.
+6. ``repair.json`` is removed, and then the new note put in its place: a writer that finds no note syncs the
+   store's names first, so that no crash can bring ``repair.json`` back over lines that were written since.
 
 Each step is on disk before the next one begins.
 """
@@ -163,8 +165,9 @@ def switch(directory: Path, mend: Mend, files: Files) -> None:
     """
     place = directory / mend.quarantine
     _put_segments(directory / LOG_DIR, mend, place, files)
-    _put_note(directory, place, files)
-    _end(directory, mend, place, files)
+    _remove(directory / HEAD_FILE, files)
+    must_sync(partial(files.fsync_dir, directory), directory)
+    _finish(directory, mend, place, files)
 
 
 def _begin(directory: Path, mend: Mend, files: Files) -> None:
@@ -174,31 +177,32 @@ def _begin(directory: Path, mend: Mend, files: Files) -> None:
 
 
 def _put_segments(log: Path, mend: Mend, place: Path, files: Files) -> None:
-    make_dir(log, files)
+    with contextlib.suppress(FileExistsError):
+        files.mkdir(log)
     for name in mend.place:
         if (place / (name + _NEW)).exists():
             _put(log / name, _chunks(place / (name + _NEW)), files)
     for name in mend.remove:
-        with contextlib.suppress(FileNotFoundError):
-            files.unlink(log / name)
+        _remove(log / name, files)
     must_sync(partial(files.fsync_dir, log), log)
 
 
-def _put_note(directory: Path, place: Path, files: Files) -> None:
-    if (place / (HEAD_FILE + _NEW)).exists():
-        # Not into the old file: a writer that has that one open must not be told of another log.
-        _put(directory / HEAD_FILE, _chunks(place / (HEAD_FILE + _NEW)), files)
-    must_sync(partial(files.fsync_dir, directory), directory)
-
-
-def _end(directory: Path, mend: Mend, place: Path, files: Files) -> None:
-    # A crash may bring these names back. Then nobody has written to the log: writers sync the directory of
-    # the store before their first line.
+def _finish(directory: Path, mend: Mend, place: Path, files: Files) -> None:
+    staged = place / (HEAD_FILE + _NEW)
+    # None, if this was done before, and a crash has brought repair.json back.
+    note = staged.read_bytes() if staged.exists() else b""
     for name in (*mend.place, HEAD_FILE):
-        with contextlib.suppress(FileNotFoundError):
-            files.unlink(place / (name + _NEW))
+        _remove(place / (name + _NEW), files)
     files.unlink(directory / REPAIR_FILE)
     must_sync(partial(files.fsync_dir, directory), directory)
+    if note:
+        # Not into the old file: a writer that has that one open must not be told of another log.
+        _put(directory / HEAD_FILE, [note], files)
+
+
+def _remove(path: Path, files: Files) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        files.unlink(path)
 
 
 class _Staging:

@@ -24,6 +24,8 @@ from intentusnet.log.head import Head
 
 #: The syncs of a repair have tests of their own.
 _ELSEWHERE = ("log/mending.py:",)
+
+
 @cache
 def scenes_by_sync() -> dict[str, tuple[str, ...]]:
     """Each sync that the scenes make, and the scenes that make it, those first that take the least time."""

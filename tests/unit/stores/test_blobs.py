@@ -65,7 +65,7 @@ def test_a_value_is_on_disk_before_its_line_is_written(tmp_path: Path, durabilit
         shard = BLOB.ref.digest[:2]
         before = files.told[: files.told.index("write .jsonl")]
         assert before == [
-            *("mkdir blobs", "sync store/", f"mkdir {shard}", "sync blobs/"),
+            *("sync store/", "mkdir blobs", "sync store/", f"mkdir {shard}", "sync blobs/"),
             *("write .new", "write .new", "sync .new", "rename .new .zst", f"sync {shard}/"),
         ]
         files.told.clear()

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from intentusnet.replay.divergence import Divergence, DivergenceKind, ReplayReport, Verdict
     from intentusnet.response import AgentResponse, AttemptSummary, ErrorCode, ErrorInfo
     from intentusnet.runtime import IntentusRuntime
-    from intentusnet.stores.base import ExecutionStore, Page, Query, Row, Settings
+    from intentusnet.stores.base import ExecutionStore, Page, Query, Row, StoreSettings
     from intentusnet.stores.file import FileExecutionStore
     from intentusnet.stores.memory import MemoryExecutionStore
     from intentusnet.stores.portable import load_record
@@ -57,7 +57,7 @@ __all__ = [
     "RoutingStrategy",
     "Row",
     "SeededIds",
-    "Settings",
+    "StoreSettings",
     "Verdict",
     "diff_records",
     "effect",
@@ -77,7 +77,7 @@ _HOMES: Final = {
     "replay.divergence": ("Divergence", "DivergenceKind", "ReplayReport", "Verdict"),
     "response": ("AgentResponse", "AttemptSummary", "ErrorCode", "ErrorInfo"),
     "runtime": ("IntentusRuntime",),
-    "stores.base": ("ExecutionStore", "Page", "Query", "Row", "Settings"),
+    "stores.base": ("ExecutionStore", "Page", "Query", "Row", "StoreSettings"),
     "stores.file": ("FileExecutionStore",),
     "stores.memory": ("MemoryExecutionStore",),
     "stores.portable": ("load_record",),

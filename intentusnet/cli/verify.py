@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Final
 
@@ -10,6 +11,7 @@ import click
 from intentusnet.cli.app import Invocation, pass_invocation, shared_options
 from intentusnet.cli.output import Output, fields, styled
 from intentusnet.errors import IntegrityBroken
+from intentusnet.log.identity import STORE_FILE
 from intentusnet.log.verify import VerifyReport, verify_path
 
 _MOST_NAMED: Final = 5
@@ -42,6 +44,11 @@ def command(invocation: Invocation, path: Path | None) -> int:
         named = ", ".join(report.interrupted[:_MOST_NAMED])
         more = len(report.interrupted) - _MOST_NAMED
         out.note(f"Without an end on record: {named}" + (f" and {more} more" if more > 0 else ""))
+    if not report.ok and (path is None or (path / STORE_FILE).exists()):
+        out.note(
+            "Put back a copy, or look at what can be saved: intentusnet repair --dry-run"
+            + (f" --store {shlex.quote(str(path))}" if path is not None else "")
+        )
     return 0 if report.ok else IntegrityBroken.exit_code
 
 

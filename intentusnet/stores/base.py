@@ -28,7 +28,7 @@ _POSITION: Final = re.compile(rb"([no])(0|[1-9][0-9]{0,17})")
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class StoreSettings:
     """What a store is told once, when it is made, and keeps.
 
     Args:

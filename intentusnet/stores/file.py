@@ -30,7 +30,7 @@ from intentusnet.log.tiles import LogTree
 from intentusnet.log.verify import Progress, VerifyReport, verify_store
 from intentusnet.log.writer import LogWriter
 from intentusnet.record import ExecutionRecord, fold
-from intentusnet.stores.base import EVERYTHING, Page, Query, Settings
+from intentusnet.stores.base import EVERYTHING, Page, Query, StoreSettings
 from intentusnet.stores.blobs import Blobs, Collected
 from intentusnet.stores.finding import not_found, resolve
 from intentusnet.stores.index import Index
@@ -64,7 +64,7 @@ class FileExecutionStore:
         async_bound: AsyncBound | None = None,
         clock: Clock = SYSTEM_CLOCK,
         create: bool = True,
-        settings: Settings | None = None,
+        settings: StoreSettings | None = None,
         files: Files = FILES,
     ) -> None:
         check_durability(durability)
@@ -73,7 +73,7 @@ class FileExecutionStore:
         self._async_bound = async_bound
         self._clock = clock
         self._create = create
-        self._settings = settings or Settings()
+        self._settings = settings or StoreSettings()
         self._files = files
         self._lock = threading.Lock()
         self._writer: LogWriter | None = None
@@ -109,12 +109,12 @@ class FileExecutionStore:
         return (self._found() or read_identity(self._path)).store_id
 
     @property
-    def settings(self) -> Settings:
+    def settings(self) -> StoreSettings:
         """What the store was told when it was made; before that, what it would be told."""
         identity = self._found()
         if identity is None:
             return self._settings
-        return Settings.from_tree(identity.settings, where=str(self._path / STORE_FILE))
+        return StoreSettings.from_tree(identity.settings, where=str(self._path / STORE_FILE))
 
     @property
     def durability(self) -> Durability:

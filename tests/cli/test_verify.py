@@ -46,6 +46,9 @@ def test_a_broken_log_names_the_first_bad_place(routed, run, app):
     assert told.code == 13
     assert told.stdout.startswith("broken  0 entries of 0 executions check, then:\n")
     assert f"{segment.name}, line 1, byte 0" in told.stdout
+    assert told.stderr.rstrip().endswith("intentusnet repair --dry-run")
+    elsewhere = run("verify", str(app / ".intentusnet"))
+    assert f"repair --dry-run --store {app / '.intentusnet'}" in elsewhere.stderr
 
 
 def test_portable_records(routed, portable, run, app):
@@ -59,6 +62,7 @@ def test_portable_records(routed, portable, run, app):
     ran = run("verify", str(path))
     assert (ran.code, ran.json["ok"]) == (13, False)
     assert "to prove" not in ran.stderr
+    assert "repair" not in ran.stderr
 
 
 def test_interrupted_executions_are_named(app, run):

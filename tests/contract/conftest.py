@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from intentusnet.ids import ManualClock
-from intentusnet.stores.base import ExecutionStore, Settings
+from intentusnet.stores.base import ExecutionStore, StoreSettings
 from intentusnet.stores.file import FileExecutionStore
 from intentusnet.stores.memory import MemoryExecutionStore
 
@@ -28,7 +28,7 @@ def _file(durability: str) -> Fresh:
         with (
             TemporaryDirectory() as directory,
             FileExecutionStore(
-                Path(directory) / "store", durability, clock=clock, settings=Settings(segment_entries=5)
+                Path(directory) / "store", durability, clock=clock, settings=StoreSettings(segment_entries=5)
             ) as store,
         ):
             yield store

@@ -22,7 +22,7 @@ from helpers import executions as made
 
 from intentusnet import Context, IntentusRuntime
 from intentusnet.log.entry import Draft
-from intentusnet.stores.base import Settings
+from intentusnet.stores.base import StoreSettings
 from intentusnet.stores.file import FileExecutionStore
 
 #: How an execution gets into the log, and how often. A route is written piece by piece, the others at once.
@@ -137,7 +137,7 @@ def main(directory: Path, pipe: Path, threads: int) -> None:
         os.waitpid(pid, 0)
 
 
-def make(directory: Path, settings: Settings) -> None:
+def make(directory: Path, settings: StoreSettings) -> None:
     """The store that they all append to."""
     with FileExecutionStore(directory, settings=settings) as store:
         store.append(made.execution(1))

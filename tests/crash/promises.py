@@ -30,7 +30,7 @@ from intentusnet.log.files import Files
 from intentusnet.log.identity import find_identity
 from intentusnet.log.segment import LOG_DIR, iter_lines, list_segments
 from intentusnet.log.verify import verify_store
-from intentusnet.stores.base import Settings
+from intentusnet.stores.base import StoreSettings
 from intentusnet.stores.file import FileExecutionStore
 
 #: Where the store lies, below the root of a trace: in a directory that is not there at first, either.
@@ -149,7 +149,7 @@ def open_store(
         root / STORE_AT,
         durability,
         clock=ManualClock(step_us=1),
-        settings=Settings(segment_entries=entries),
+        settings=StoreSettings(segment_entries=entries),
         files=files,
     )
 

@@ -27,7 +27,7 @@ from helpers import executions as made
 from intentusnet.log.entry import Draft, Entry, check_line, genesis, parse_line
 from intentusnet.log.segment import LOG_DIR, iter_lines, list_segments
 from intentusnet.record import fold
-from intentusnet.stores.base import Query, Settings
+from intentusnet.stores.base import Query, StoreSettings
 from intentusnet.stores.file import FileExecutionStore
 
 #: Within so many seconds somebody appends something; else something is locked that nobody will unlock.
@@ -144,7 +144,7 @@ def test_killed_writers_lose_nothing_that_was_acknowledged(
 ) -> None:
     """After any number of kills, the log is whole and has every acknowledged execution as it was recorded."""
     directory = tmp_path / "store"
-    appending.make(directory, Settings(segment_entries=40, compress=compress))
+    appending.make(directory, StoreSettings(segment_entries=40, compress=compress))
     many = {"processes": 8, "threads": 8, "kills": 200}
     few = {"processes": 3, "threads": 4, "kills": 10}
     told = tortured(directory, tmp_path / "pipe", **(many if torture else few), random=Random(seed))

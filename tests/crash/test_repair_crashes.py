@@ -21,7 +21,7 @@ from intentusnet.log.recovery import REPAIR_FILE
 from intentusnet.log.repair import repair_store
 from intentusnet.log.segment import iter_lines, list_segments
 from intentusnet.log.verify import verify_store
-from intentusnet.stores.base import Settings
+from intentusnet.stores.base import StoreSettings
 from intentusnet.stores.file import FileExecutionStore
 
 STRAY = Path("log") / "notes.txt"
@@ -32,7 +32,7 @@ class Lost(AssertionError):
 
 
 def stored(path: Path, executions: int) -> None:
-    with FileExecutionStore(path, settings=Settings(segment_entries=4), files=Unsynced()) as store:
+    with FileExecutionStore(path, settings=StoreSettings(segment_entries=4), files=Unsynced()) as store:
         for number in range(1, executions + 1):
             store.append(made.execution(number))
 

@@ -34,7 +34,7 @@ from intentusnet.log.entry import Draft, Entry, parse_line
 from intentusnet.log.files import Files
 from intentusnet.log.head import HEAD_FILE, HeadNote
 from intentusnet.log.segment import LOG_DIR, iter_lines, list_segments
-from intentusnet.stores.base import Query, Settings
+from intentusnet.stores.base import Query, StoreSettings
 from intentusnet.stores.file import FileExecutionStore
 from intentusnet.stores.index import INDEX_FILE
 
@@ -105,7 +105,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @initialize(entries=st.integers(1, 6))
     def make(self, entries: int) -> None:
-        self.settings = Settings(segment_entries=entries)
+        self.settings = StoreSettings(segment_entries=entries)
         self._live()
         self._record(0, "disk", {})
 

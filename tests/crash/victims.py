@@ -23,7 +23,7 @@ from intentusnet.ids import ManualClock
 from intentusnet.log.entry import Draft, Entry, parse_line
 from intentusnet.log.head import HEAD_FILE, HeadNote
 from intentusnet.log.verify import Part, VerifyReport, verify_parts
-from intentusnet.stores.base import Query, Row, Settings
+from intentusnet.stores.base import Query, Row, StoreSettings
 from intentusnet.stores.file import FileExecutionStore
 from intentusnet.stores.index import INDEX_FILE
 
@@ -83,7 +83,7 @@ class Victim:
     def make(cls, directory: Path) -> Victim:
         """Writes it, in a directory of its own."""
         drafts, clock = workload(), ManualClock(step_us=7)
-        settings = Settings(segment_entries=PER_SEGMENT)
+        settings = StoreSettings(segment_entries=PER_SEGMENT)
         with FileExecutionStore(directory, clock=clock, settings=settings) as store:
             store.append(drafts[:ACKNOWLEDGED])
             store.append(drafts[ACKNOWLEDGED:], durability="os")

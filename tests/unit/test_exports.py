@@ -39,7 +39,7 @@ NAMES = [
     "RoutingStrategy",
     "Row",
     "SeededIds",
-    "Settings",
+    "StoreSettings",
     "Verdict",
     "diff_records",
     "effect",

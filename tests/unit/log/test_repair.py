@@ -28,7 +28,7 @@ from intentusnet.log.sealing import compress_sealed
 from intentusnet.log.segment import iter_lines, list_segments
 from intentusnet.log.verify import verify_store
 from intentusnet.references import Blob
-from intentusnet.stores.base import Settings
+from intentusnet.stores.base import StoreSettings
 from intentusnet.stores.file import FileExecutionStore
 
 #: 1 to 3 closed, 4 interrupted, 5 and 6 nested in each other, 7 with many entries, 8 interrupted.
@@ -52,7 +52,7 @@ def drafts() -> list[Draft]:
 
 def fill(path: Path, entries: list[Draft], *, segment: int = 7) -> None:
     with FileExecutionStore(
-        path, "os", settings=Settings(segment_entries=segment), files=Unsynced()
+        path, "os", settings=StoreSettings(segment_entries=segment), files=Unsynced()
     ) as store:
         for draft in entries:
             store.append([draft])

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from intentusnet.errors import InvalidInput, StoreRefused
-from intentusnet.stores.base import Query, Settings
+from intentusnet.stores.base import Query, StoreSettings
 
 
 @pytest.mark.parametrize(
@@ -56,19 +56,21 @@ def test_a_cursor_leads_back_to_its_place(seq: int, oldest_first: bool) -> None:
 
 def test_settings_are_written_and_read() -> None:
     """Settings come back from store.json as they went in."""
-    assert Settings.from_tree(Settings(segment_entries=7).tree(), where="") == Settings(segment_entries=7)
+    assert StoreSettings.from_tree(StoreSettings(segment_entries=7).tree(), where="") == StoreSettings(
+        segment_entries=7
+    )
 
 
 @pytest.mark.parametrize("entries", [0, -1, True, "5", 1.5])
 def test_a_segment_has_at_least_one_entry(entries: Any) -> None:
     """A segment size that makes no sense is refused."""
     with pytest.raises(InvalidInput):
-        Settings(segment_entries=entries)
+        StoreSettings(segment_entries=entries)
 
 
 @pytest.mark.parametrize("tree", [{"segment_entries": 0}, {"novelty": 1}, {"segment_entries": "many"}])
 def test_settings_of_another_sort_are_refused(tree: dict[str, Any]) -> None:
     """A setting that this version does not know could change what the log means."""
     with pytest.raises(StoreRefused, match="settings") as caught:
-        Settings.from_tree(tree, where="store.json")
+        StoreSettings.from_tree(tree, where="store.json")
     assert caught.value.where == "store.json"

@@ -17,7 +17,7 @@ from helpers.logs import in_threads
 
 from intentusnet.log.durability import DURABILITIES, Durability
 from intentusnet.log.files import Files
-from intentusnet.stores.base import Settings
+from intentusnet.stores.base import StoreSettings
 from intentusnet.stores.blobs import Collected
 from intentusnet.stores.file import FileExecutionStore
 
@@ -27,7 +27,7 @@ BLOB = made.blob_of(VALUE)
 
 def test_threads_record_the_same_values(tmp_path: Path) -> None:
     """Many threads that write the same few values at once: one file each, everything readable."""
-    store = FileExecutionStore(tmp_path, "os", settings=Settings(segment_entries=50))
+    store = FileExecutionStore(tmp_path, "os", settings=StoreSettings(segment_entries=50))
     told = [made.large(word) for word in ("a", "b", "c")]
     failures: list[BaseException] = []
 

@@ -15,7 +15,7 @@ from helpers.logs import Faulty, broken, files_of
 from intentusnet.errors import IntegrityBroken, StoreRefused, StoreWriteFailed
 from intentusnet.log.blobs import blob_path, pack
 from intentusnet.log.head import HEAD_FILE
-from intentusnet.stores.base import Settings
+from intentusnet.stores.base import StoreSettings
 from intentusnet.stores.blobs import Collected
 from intentusnet.stores.file import FileExecutionStore
 
@@ -33,7 +33,7 @@ def orphan(store: Path, word: str) -> Path:
 
 def test_only_what_no_entry_refers_to_is_removed(tmp_path: Path) -> None:
     """Over several segments, sealed and compressed ones too; a second time there is nothing left."""
-    store = FileExecutionStore(tmp_path, settings=Settings(segment_entries=3))
+    store = FileExecutionStore(tmp_path, settings=StoreSettings(segment_entries=3))
     store.append([*made.execution(1, VALUE), *made.execution(2, OTHER)])
     store.seal(compress=True)
     store.append(made.execution(3, VALUE, made.large("third ")))
@@ -91,7 +91,7 @@ def damage(store: Path, how: str) -> None:
 @pytest.mark.parametrize("how", ["a changed byte", "a cut end", "a missing segment", "a torn end"])
 def test_on_a_damaged_log_nothing_is_removed(tmp_path: Path, how: str) -> None:
     """What a damaged or shortened log does not show may still be needed: it is refused."""
-    with FileExecutionStore(tmp_path, settings=Settings(segment_entries=5)) as store:
+    with FileExecutionStore(tmp_path, settings=StoreSettings(segment_entries=5)) as store:
         store.append(made.execution(1, VALUE))
         if how == "a missing segment":
             store.append(made.execution(2, OTHER))
@@ -120,7 +120,7 @@ def test_what_cannot_be_removed_is_said(tmp_path: Path) -> None:
 
 def test_what_was_recorded_while_the_log_was_read_counts(tmp_path: Path) -> None:
     """A value without a line, to which an entry refers when the log has just been read, stays."""
-    store = FileExecutionStore(tmp_path, settings=Settings(segment_entries=3))
+    store = FileExecutionStore(tmp_path, settings=StoreSettings(segment_entries=3))
     store.append(executions.execution(1))
     path, told = orphan(tmp_path, "value "), []
 
@@ -138,10 +138,10 @@ APPENDS = """
 import sys
 from pathlib import Path
 from helpers import blobs as made
-from intentusnet.stores.base import Settings
+from intentusnet.stores.base import StoreSettings
 from intentusnet.stores.file import FileExecutionStore
 
-store = FileExecutionStore(Path(sys.argv[1]), "os", settings=Settings(segment_entries=50))
+store = FileExecutionStore(Path(sys.argv[1]), "os", settings=StoreSettings(segment_entries=50))
 me, turns = int(sys.argv[2]), int(sys.argv[3])
 print("ready", flush=True)
 sys.stdin.readline()
@@ -159,7 +159,7 @@ store.close()
 def test_beside_writing_processes_no_value_is_missing(tmp_path: Path) -> None:
     """Four processes record, the collector runs again and again: in the end every value is there."""
     turns, tests = 25, Path(__file__).parents[2]
-    store = FileExecutionStore(tmp_path, settings=Settings(segment_entries=50))
+    store = FileExecutionStore(tmp_path, settings=StoreSettings(segment_entries=50))
     store.append(executions.execution(9_999_999))
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tests.parent), str(tests)])}
     processes = [

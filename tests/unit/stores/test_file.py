@@ -22,10 +22,10 @@ from intentusnet.errors import (
 from intentusnet.ids import ManualClock
 from intentusnet.log.entry import Draft
 from intentusnet.log.files import Files
-from intentusnet.stores.base import Settings
+from intentusnet.stores.base import StoreSettings
 from intentusnet.stores.file import FileExecutionStore
 
-SMALL = Settings(segment_entries=4)
+SMALL = StoreSettings(segment_entries=4)
 
 
 def test_a_store_that_is_not_there_reads_as_empty(path: Path) -> None:
@@ -34,7 +34,7 @@ def test_a_store_that_is_not_there_reads_as_empty(path: Path) -> None:
         assert not store.exists
         assert store.path == path
         assert store.list().rows == ()
-        assert store.settings == Settings()
+        assert store.settings == StoreSettings()
         for ask in (store.get, store.entries, store.resolve):
             with pytest.raises(RecordNotFound) as caught:
                 ask(made.id_of(1))
@@ -63,7 +63,7 @@ def test_the_first_append_makes_the_store(tmp_path: Path) -> None:
 
 def test_settings_are_those_of_the_store(store: FileExecutionStore, path: Path) -> None:
     """Whoever opens it later, with other settings or none, writes by those that it was made with."""
-    with FileExecutionStore(path, settings=Settings(segment_entries=100)) as again:
+    with FileExecutionStore(path, settings=StoreSettings(segment_entries=100)) as again:
         assert again.settings == SMALL
         again.append([Draft.make("recovery", "", b"{}")] * 5)
     assert [segment.name for segment in segments(path)] == [f"{first:020d}.jsonl" for first in (0, 4, 8, 12)]
@@ -204,7 +204,7 @@ def test_readers_see_whole_executions_while_others_write(path: Path) -> None:
                     faults.append(fault)
                     return
 
-    with FileExecutionStore(path, "os", settings=Settings(segment_entries=16)) as writer:
+    with FileExecutionStore(path, "os", settings=StoreSettings(segment_entries=16)) as writer:
         writer.append(made.execution(0))
         writers = [threading.Thread(target=write, args=(base,)) for base in (100, 200)]
         readers = [threading.Thread(target=read) for _ in range(3)]

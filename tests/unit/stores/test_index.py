@@ -13,7 +13,7 @@ from helpers import executions as made
 
 from intentusnet.errors import IntegrityBroken
 from intentusnet.stores import derived, index
-from intentusnet.stores.base import Query, Settings
+from intentusnet.stores.base import Query, StoreSettings
 from intentusnet.stores.file import FileExecutionStore
 
 NUMBERS = [5, 4, 3, 2, 1]
@@ -22,7 +22,7 @@ NUMBERS = [5, 4, 3, 2, 1]
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     """Five executions in segments of four entries, and no index yet."""
-    with FileExecutionStore(tmp_path / "store", "os", settings=Settings(segment_entries=4)) as store:
+    with FileExecutionStore(tmp_path / "store", "os", settings=StoreSettings(segment_entries=4)) as store:
         for number in reversed(NUMBERS):
             store.append(made.execution(number, tags=[f"t{number}"]))
     return tmp_path / "store"

@@ -16,7 +16,7 @@ from helpers import executions as made
 from intentusnet.errors import IntegrityBroken, RecordNotFound, StoreRefused
 from intentusnet.log.entry import Entry
 from intentusnet.stores import derived, index, selecting
-from intentusnet.stores.base import Query, Settings
+from intentusnet.stores.base import Query, StoreSettings
 from intentusnet.stores.file import FileExecutionStore
 from intentusnet.stores.intake import Place
 from intentusnet.stores.reading import Lines
@@ -27,7 +27,7 @@ COUNT = 200
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     """Many executions, and no index yet."""
-    with FileExecutionStore(tmp_path / "store", "os", settings=Settings(segment_entries=100)) as store:
+    with FileExecutionStore(tmp_path / "store", "os", settings=StoreSettings(segment_entries=100)) as store:
         for number in range(COUNT):
             store.append(made.execution(number, tags=["all", f"t{number}"], caller=f"c{number % 7}"))
     return tmp_path / "store"
@@ -267,7 +267,7 @@ def test_many_segments_are_read_with_few_files(path: Path, monkeypatch: pytest.M
         open_now.append(len(os.listdir("/dev/fd")))
         return entry
 
-    with FileExecutionStore(path.with_name("many"), "os", settings=Settings(segment_entries=1)) as store:
+    with FileExecutionStore(path.with_name("many"), "os", settings=StoreSettings(segment_entries=1)) as store:
         for number in range(30):
             store.append(made.execution(number, payload="x" * (20_000 if number == 3 else 10)))
         assert len(numbers(store, limit=1)) == 30

@@ -13,7 +13,7 @@ from helpers.stores import ids, segments
 from intentusnet.errors import IntegrityBroken, StoreRefused, StoreWriteFailed
 from intentusnet.log.files import Files
 from intentusnet.log.segment import segment_name
-from intentusnet.stores.base import Settings
+from intentusnet.stores.base import StoreSettings
 from intentusnet.stores.file import FileExecutionStore
 
 FIRSTS = (0, 4, 8, 10)
@@ -101,7 +101,7 @@ def test_damage_in_a_compressed_segment(store: FileExecutionStore, path: Path, a
 
 def test_damage_behind_the_index(path: Path) -> None:
     """When what was appended since the last reading is damaged, what lies before it can still be read."""
-    with FileExecutionStore(path, settings=Settings(segment_entries=4)) as store:
+    with FileExecutionStore(path, settings=StoreSettings(segment_entries=4)) as store:
         for number in (1, 2):
             store.append(made.execution(number))
         assert len(ids(store)) == 2
@@ -118,7 +118,7 @@ def test_damage_behind_the_index(path: Path) -> None:
 
 def test_by_setting_segments_are_compressed_when_they_are_sealed(path: Path) -> None:
     """Appends go on meanwhile; after a close everything sealed is compressed, and the last segment is not."""
-    with FileExecutionStore(path, "os", settings=Settings(segment_entries=4, compress=True)) as store:
+    with FileExecutionStore(path, "os", settings=StoreSettings(segment_entries=4, compress=True)) as store:
         for number in range(1, 21):
             store.append(made.execution(number))
             assert store.get(made.id_of(number)).status == "success"
@@ -140,7 +140,7 @@ def test_a_failed_compression_fails_no_append(path: Path) -> None:
             super().rename(old, new)
 
     def use() -> None:
-        settings = Settings(segment_entries=4, compress=True)
+        settings = StoreSettings(segment_entries=4, compress=True)
         with FileExecutionStore(path, settings=settings, files=Full()) as store:
             for number in range(1, 6):
                 store.append(made.execution(number))

@@ -14,7 +14,7 @@ from intentusnet.errors import IntegrityBroken
 from intentusnet.log.entry import Draft
 from intentusnet.references import Blob
 from intentusnet.stores import searching
-from intentusnet.stores.base import Query, Settings
+from intentusnet.stores.base import Query, StoreSettings
 from intentusnet.stores.file import FileExecutionStore
 from intentusnet.stores.reading import Lines
 
@@ -80,7 +80,7 @@ def test_all_pages_together_are_what_has_the_text(
     expected = [n for n in texts if text in texts[n] and made.id_of(n) in wanted]
     with (
         TemporaryDirectory() as directory,
-        FileExecutionStore(Path(directory) / "s", "os", settings=Settings(segment_entries=7)) as store,
+        FileExecutionStore(Path(directory) / "s", "os", settings=StoreSettings(segment_entries=7)) as store,
     ):
         store.append(drafts)
         if compress:

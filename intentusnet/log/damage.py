@@ -172,6 +172,13 @@ class _Walk:
     def run(self) -> None:
         damage = self.damage
         for number, source in enumerate(damage.sources):
+            if source.first > damage.seq and damage.frames[-1:] == [number - 1]:
+                damage.fault = IntegrityBroken(
+                    "lines of a compressed segment cannot be decompressed",
+                    expected=f"lines up to seq {source.first - 1}",
+                    got=f"lines up to seq {damage.seq - 1}" if damage.line > 1 else "none",
+                )
+                return
             damage.at, damage.line = (number, 0), 1
             if source.first != damage.seq:
                 damage.fault = IntegrityBroken(

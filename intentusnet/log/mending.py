@@ -110,7 +110,7 @@ def prepare(
     first_gone = cut.first if cut is not None else damage.seq
     gone = [source for at, source in enumerate(damage.sources) if at >= number or source.first >= first_gone]
     gone += [twin for twin in damage.twins if twin.first >= first_gone]
-    unframed = [damage.sources[at] for at in damage.frames]
+    unframed = [damage.sources[at] for at in damage.frames if damage.sources[at] not in gone]
     log = directory / LOG_DIR
     originals = [*(source.path for source in (*unframed, *gone)), *(log / name for name in damage.strays)]
     if (directory / HEAD_FILE).exists():

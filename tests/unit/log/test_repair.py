@@ -893,3 +893,26 @@ def test_a_missing_blob_is_named_and_the_log_left_alone(tmp_path: Path) -> None:
     assert log_bytes(path) == before
     change(path, b'"label":"bug"', b'"label":"hug"')
     assert repair_store(path).plan.damaged_executions == (made.id_of(2),)
+
+
+@pytest.mark.parametrize("more", [0, 2])
+def test_a_frame_that_was_the_whole_log(tmp_path: Path, more: int) -> None:
+    """Where the only frame of the first segment is lost, the log begins anew with a word about it."""
+    path = tmp_path / "store"
+    with FileExecutionStore(path, files=Unsynced()) as store:
+        for number in range(5):
+            store.append(made.execution(number))
+        store.seal(compress=True)
+        for number in range(5, 5 + more):
+            store.append(made.execution(number))
+    whole = copy_of(path, tmp_path / "whole")
+    segment = segments(path)[0]
+    assert segment.suffix == ".zst"
+    data = bytearray(segment.read_bytes())
+    data[len(data) // 2] ^= 1
+    segment.write_bytes(data)
+    report = repaired(path, whole)
+    assert (report.plan.kept_entries, report.plan.lost_entries) == (0, 10)
+    assert report.plan.salvaged_entries == 2 * more
+    assert report.plan.first_bad is not None
+    assert (report.plan.first_bad.segment, report.plan.first_bad.line) == (segment.name, 1)

@@ -198,3 +198,10 @@ def test_route_prints_what_python_reads(app, run_process):
     """Text beyond ASCII comes out as UTF-8, whatever the locale says."""
     ran = run_process("route", "echo.say", '"ü€"', INTENTUSNET_APP="shop:runtime", LC_ALL="C", PYTHONUTF8="0")
     assert json.loads(ran.stdout)["payload"] == "ü€"
+
+
+def test_the_package_can_be_run_as_a_module():
+    """`python -m intentusnet` is the command, for where scripts are not on the path."""
+    command = [sys.executable, "-m", "intentusnet", "--version"]
+    ran = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert ran.stdout.startswith("intentusnet")

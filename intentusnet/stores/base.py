@@ -287,6 +287,17 @@ class ExecutionStore(Protocol):
         """
         ...
 
+    def get_many(self, execution_ids: Sequence[str]) -> list[ExecutionRecord]:
+        """Several executions by their full ids, in that order: for less than as many times `get`.
+
+        All of them are in memory at once, so ask for some hundreds at a time.
+
+        Raises:
+            RecordNotFound: there is no execution of one of them.
+            IntegrityBroken: as `get`, for any of them.
+        """
+        ...
+
     def resolve(self, reference: str) -> str:
         """The full id that a reference means: an id, a unique prefix or suffix, ``@last`` or ``@last~N``.
 

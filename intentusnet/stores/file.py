@@ -35,7 +35,7 @@ from intentusnet.stores.blobs import Blobs, Collected
 from intentusnet.stores.finding import not_found, resolve
 from intentusnet.stores.index import Index
 from intentusnet.stores.listing import page
-from intentusnet.stores.reading import Doubt, Known, Lines
+from intentusnet.stores.reading import Doubt, Known, Lines, entries_of
 
 _T = TypeVar("_T")
 
@@ -161,23 +161,22 @@ class FileExecutionStore:
         """One execution by its full id."""
         return fold(self.entries(execution_id), self._blobs.read)
 
+    def get_many(self, execution_ids: Sequence[str]) -> list[ExecutionRecord]:
+        """Several executions by their full ids, in that order."""
+        return [fold(entries, self._blobs.read) for entries in self._entries(execution_ids)]
+
     def entries(self, execution_id: str) -> tuple[Entry, ...]:
         """One execution's entries in the order of the log."""
+        return self._entries((execution_id,))[0]
 
-        def read(index: Index, lines: Lines, damage: IntegrityBroken | None) -> tuple[Entry, ...]:
-            entries = tuple(lines.read(place) for place in index.places(execution_id))
-            # What is missing, the rest of an open execution too, may lie behind the place that is damaged.
-            if damage is not None and (not entries or entries[-1].kind != "closed"):
-                raise damage
-            if not entries:
-                raise not_found(execution_id, str(self._path))
-            lines.check(execution_id, entries)
-            return entries
+    def _entries(self, execution_ids: Sequence[str]) -> list[tuple[Entry, ...]]:
+        def read(index: Index, lines: Lines, damage: IntegrityBroken | None) -> list[tuple[Entry, ...]]:
+            return [entries_of(one, index, lines, damage, str(self._path)) for one in execution_ids]
 
-        entries = self._read(read)
-        if entries is None:
-            raise not_found(execution_id, str(self._path), _NO_STORE)
-        return entries
+        found = self._read(read)
+        if found is None and execution_ids:
+            raise not_found(execution_ids[0], str(self._path), _NO_STORE)
+        return found or []
 
     def resolve(self, reference: str) -> str:
         """The full id that a reference means."""

@@ -84,6 +84,10 @@ class MemoryExecutionStore:
         """One execution by its full id."""
         return fold(self.entries(execution_id), self._blobs.__getitem__)
 
+    def get_many(self, execution_ids: Sequence[str]) -> list[ExecutionRecord]:
+        """Several executions by their full ids, in that order."""
+        return [self.get(execution_id) for execution_id in execution_ids]
+
     def entries(self, execution_id: str) -> tuple[Entry, ...]:
         """One execution's entries in the order of the log."""
         entries = self._read(execution_id)

@@ -17,7 +17,7 @@ from intentusnet.log.entry import Entry
 from intentusnet.log.executions import check_execution, read_entry
 from intentusnet.log.segment import segment_at
 from intentusnet.stores.base import Query, Row
-from intentusnet.stores.finding import matches, summarise
+from intentusnet.stores.finding import matches, not_found, summarise
 from intentusnet.stores.index import Index
 from intentusnet.stores.intake import Place, digest_of
 from intentusnet.stores.selecting import Found
@@ -140,6 +140,30 @@ class Lines(ExitStack):
             check_execution(entries)
         except IntegrityBroken as fault:
             raise Doubt(fault) from None
+
+
+def entries_of(
+    execution_id: str, index: Index, lines: Lines, damage: IntegrityBroken | None, where: str
+) -> tuple[Entry, ...]:
+    """All entries of an execution, checked, in the order of the log.
+
+    Args:
+        damage: where the log stops being what was written, if it does.
+        where: the store, for errors.
+
+    Raises:
+        RecordNotFound: there is no such execution.
+        IntegrityBroken: what is missing of it may lie behind the damage.
+        Doubt: a line is not what the index says.
+    """
+    entries = tuple(lines.read(place) for place in index.places(execution_id))
+    # What is missing, the rest of an open execution too, may lie behind the place that is damaged.
+    if damage is not None and (not entries or entries[-1].kind != "closed"):
+        raise damage
+    if not entries:
+        raise not_found(execution_id, where)
+    lines.check(execution_id, entries)
+    return entries
 
 
 def checked(line: bytes) -> Entry:

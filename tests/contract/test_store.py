@@ -27,6 +27,17 @@ def test_what_was_appended_is_read_back(store: ExecutionStore) -> None:
         assert [e.seq for e in entries] == [mixed.index(draft) for draft in drafts]
 
 
+def test_many_are_what_each_one_is(store: ExecutionStore) -> None:
+    """`get_many` gives the records in the order asked for, and raises what `get` raises for any."""
+    for number in range(1, 8):
+        store.append(made.execution(number, questions=number % 3))
+    wanted = [made.id_of(number) for number in (5, 1, 7, 5)]
+    assert store.get_many(wanted) == [store.get(one) for one in wanted]
+    assert store.get_many([]) == []
+    with pytest.raises(RecordNotFound, match=made.id_of(9)):
+        store.get_many([*wanted, made.id_of(9)])
+
+
 def test_appending_nothing_appends_nothing(store: ExecutionStore) -> None:
     """An empty append gives no seqs and leaves no trace."""
     assert list(store.append([])) == []
@@ -137,7 +148,7 @@ def test_an_execution_that_is_not_whole_is_refused(store: ExecutionStore, drafts
     store.append(drafts())
     report = store.verify()
     assert not report.ok and report.first_bad is not None
-    for ask in (store.entries, store.get):
+    for ask in (store.entries, store.get, lambda one: store.get_many([one])):
         with pytest.raises(IntegrityBroken) as caught:
             ask(made.id_of(1))
         assert caught.value.where

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from intentusnet.agents import AgentDefinition, Capability
+    from intentusnet.capture import Redaction, capture
     from intentusnet.context import Context
     from intentusnet.effects import effect
     from intentusnet.envelope import Caller, IntentEnvelope, IntentRef, RoutingOptions, RoutingStrategy
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from intentusnet.record import ExecutionRecord
     from intentusnet.replay.diff import Difference, diff_records
     from intentusnet.replay.divergence import Divergence, DivergenceKind, ReplayReport, Verdict
+    from intentusnet.replay.interrupted import Interrupted, RecoveryRule
+    from intentusnet.replay.strictness import Depth, Strictness
     from intentusnet.response import AgentResponse, AttemptSummary, ErrorCode, ErrorInfo
     from intentusnet.runtime import IntentusRuntime
     from intentusnet.stores.base import ExecutionStore, Page, Query, Row, StoreSettings
@@ -36,6 +39,7 @@ __all__ = [
     "Caller",
     "Capability",
     "Context",
+    "Depth",
     "Difference",
     "Divergence",
     "DivergenceKind",
@@ -48,17 +52,22 @@ __all__ = [
     "IntentRef",
     "IntentusError",
     "IntentusRuntime",
+    "Interrupted",
     "ManualClock",
     "MemoryExecutionStore",
     "Page",
     "Query",
+    "RecoveryRule",
+    "Redaction",
     "ReplayReport",
     "RoutingOptions",
     "RoutingStrategy",
     "Row",
     "SeededIds",
     "StoreSettings",
+    "Strictness",
     "Verdict",
+    "capture",
     "diff_records",
     "effect",
     "load_record",
@@ -66,6 +75,7 @@ __all__ = [
 
 _HOMES: Final = {
     "agents": ("AgentDefinition", "Capability"),
+    "capture": ("Redaction", "capture"),
     "context": ("Context",),
     "effects": ("effect",),
     "envelope": ("Caller", "IntentEnvelope", "IntentRef", "RoutingOptions", "RoutingStrategy"),
@@ -75,6 +85,8 @@ _HOMES: Final = {
     "record": ("ExecutionRecord",),
     "replay.diff": ("Difference", "diff_records"),
     "replay.divergence": ("Divergence", "DivergenceKind", "ReplayReport", "Verdict"),
+    "replay.strictness": ("Depth", "Strictness"),
+    "replay.interrupted": ("Interrupted", "RecoveryRule"),
     "response": ("AgentResponse", "AttemptSummary", "ErrorCode", "ErrorInfo"),
     "runtime": ("IntentusRuntime",),
     "stores.base": ("ExecutionStore", "Page", "Query", "Row", "StoreSettings"),
@@ -88,8 +100,8 @@ _HOME: Final = {name: f"intentusnet.{home}" for home, names in _HOMES.items() fo
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = globals()[name] = getattr(import_module(_HOME[name]), name)
-    return value
+    # `capture` is a package, too, and importing it has bound the name to that: it can be called as well.
+    return globals().setdefault(name, getattr(import_module(_HOME[name]), name))
 
 
 def __dir__() -> list[str]:

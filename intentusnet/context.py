@@ -7,23 +7,21 @@ because in both cases it is handed the decoded bytes of the answer.
 
 from __future__ import annotations
 
-import contextvars
 import functools
 import inspect
-import itertools
-import random
-import threading
+import math
 import typing
 import uuid
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
+from random import Random
 from typing import Any, Final, Literal, TypeVar, overload
 
 from pydantic import ValidationError
 
-from intentusnet import raised, values
+from intentusnet import carrying, raised, values
 from intentusnet.agents import Agent
+from intentusnet.asker import Asker, World, current, text_of
 from intentusnet.codecs import codec_for
 from intentusnet.effects import answer_of, result_codec, traits_of
 from intentusnet.envelope import (
@@ -35,77 +33,40 @@ from intentusnet.envelope import (
     names_of,
     routing_of,
 )
-from intentusnet.errors import ControlSignal, InvalidInput
-from intentusnet.ids import Clock, Ids
+from intentusnet.errors import ControlSignal, DeadlineExceeded, InvalidInput
 from intentusnet.record import ParentLink
 from intentusnet.refusals import describe
 from intentusnet.response import AgentResponse
-from intentusnet.routing.drivers import concurrently
 from intentusnet.routing.isolation import call_inline
 from intentusnet.routing.router import Request
-from intentusnet.tags import is_text
-from intentusnet.transcript import NO_ARGUMENTS, Answer, Question, Session, ask, attempt_scope, branch_scope
+from intentusnet.scopes import covered, inside_effect
+from intentusnet.transcript import Answer, Question, Session, ask, attempt_scope
+
+__all__ = ["Context", "World", "call_agent", "capturing", "covered", "plain"]
 
 T = TypeVar("T")
+Item = TypeVar("Item")
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+#: So many items of a `Context.map` at once, unless it is told another number.
+_AT_ONCE: Final = 32
 
 
-@dataclass(frozen=True, slots=True)
-class World:
-    """What a context needs to ask the world: injected by the runtime.
+def capturing() -> Context | None:
+    """The context through which running code asks what it does not ask itself: what a hook has caught.
 
-    Attributes:
-        clock, ids: time and chance.
-        environ: environment variables.
-        route: routes a child request.
+    Returns:
+        None outside of agents, in threads that have outlived the call of their agent, and inside an effect,
+            whose answer covers all that it does.
     """
-
-    clock: Clock
-    ids: Ids
-    environ: Mapping[str, str]
-    route: Callable[[Request], AgentResponse]
+    asker = current.get()
+    return asker if isinstance(asker, Context) and asker.captures() else None
 
 
-@dataclass(slots=True)
-class _Scope:
-    """The state of one scope: which questions and gathers it has had."""
-
-    path: str
-    thread: int = field(default_factory=threading.get_ident)
-    questions: itertools.count[int] = field(default_factory=itertools.count)
-    gathers: itertools.count[int] = field(default_factory=itertools.count)
-    random: random.Random | None = None
-
-
-#: The branch of a gather that this thread runs, for the context that it belongs to.
-_branch: contextvars.ContextVar[tuple[Context, _Scope] | None] = contextvars.ContextVar(
-    "intentusnet_branch", default=None
-)
-#: The effect whose function runs: what it asks is part of that one answer, and not recorded again. A replay
-#: does not run it, so it must not take any number of its scope either.
-_inside_effect: contextvars.ContextVar[Question | None] = contextvars.ContextVar(
-    "intentusnet_inside_effect", default=None
-)
-
-
-class Context:
-    """What an agent may ask of the world. One is made for each call of an agent.
-
-    Args:
-        session: where answers come from.
-        request: the execution's request.
-        scope: the scope of the attempt.
-        world: asked if the session has no answer.
-    """
+class Context(Asker):
+    """What an agent may ask of the world. One is made for each call of an agent; see `Asker`."""
 
     __intentus_context__ = True
-
-    def __init__(self, session: Session, request: Request, scope: str, world: World) -> None:
-        self._session = session
-        self._request = request
-        self._root = _Scope(scope)
-        self._world = world
 
     @functools.cached_property
     def envelope(self) -> IntentEnvelope:
@@ -134,7 +95,7 @@ class Context:
             UnrecordableValue: an argument, or what the function returned, cannot be recorded.
             Exception: whatever the function raises, live and on replay.
         """
-        if _inside_effect.get() is not None:
+        if inside_effect.get() is not None:
             return function(*args, **kwargs)
         traits = traits_of(function)
         codec = result_codec(function)
@@ -145,15 +106,13 @@ class Context:
         answer = ticket.answer
         if answer is None:
             fault: BaseException | None = None
-            token = _inside_effect.set(question)
             try:
-                answer = answer_of(name, codec, function(*args, **kwargs))
+                with covered(question):
+                    answer = answer_of(name, codec, function(*args, **kwargs))
             except (ControlSignal, KeyboardInterrupt):
                 raise
             except BaseException as raised_by_it:  # noqa: BLE001 - whatever it is, it is the answer
                 fault, answer = raised_by_it, raised.capture(raised_by_it)
-            finally:
-                _inside_effect.reset(token)
             answer = self._session.end(ticket, answer)
             if fault is not None:
                 raise fault
@@ -173,14 +132,22 @@ class Context:
         return typing.cast("float", self._plain("clock", "monotonic", self._world.clock.monotonic))
 
     @property
-    def random(self) -> random.Random:
+    def random(self) -> Random:
         """A random stream of this scope's own; only its seed is recorded."""
-        if _inside_effect.get() is not None:
-            return random.Random(self._world.ids.seed())
-        scope = self._scope()
-        if scope.random is None:
-            scope.random = random.Random(self._plain("random", "seed", self._world.ids.seed))
-        return scope.random
+        return self._stream(None)
+
+    def random_stream(self, name: str) -> Random:
+        """A random stream of this scope's own with a name; only its seed is recorded.
+
+        What is drawn from one stream shifts no other. Threads and tasks that draw at once want a name each.
+
+        Args:
+            name: any text; the same name in the same scope is the same stream.
+
+        Raises:
+            InvalidInput: the name is no text.
+        """
+        return self._stream(text_of("random", name))
 
     def uuid(self) -> uuid.UUID:
         """A random UUID."""
@@ -202,6 +169,82 @@ class Context:
     def log(self, message: str, /, **fields: Any) -> None:
         """Writes a note into the record. Notes are not compared."""
         self._plain("log", "note", lambda: None, (message,), fields)
+
+    def usage(self, **counts: float) -> None:
+        """Writes down what was used up: ``ctx.usage(tokens=812, cost=0.03)``. Not compared.
+
+        `ExecutionRecord.usage` has the sums by name.
+
+        Raises:
+            InvalidInput: a count is no finite int or float.
+        """
+        for name, count in counts.items():
+            if type(count) not in (int, float) or (type(count) is float and not math.isfinite(count)):
+                raise InvalidInput(
+                    "what was used up is told in numbers",
+                    where=name,
+                    expected="a finite int or float",
+                    got=describe(count),
+                )
+        self._plain("usage", "usage", lambda: None, (), counts)
+
+    def patched(self, patch: str) -> bool:
+        """Whether the code after a change runs here, or the one before: ``if ctx.patched("retry-twice"): …``.
+
+        Executions of now answer yes, and say so in their record. The replay of a record that does not say so,
+        because it is older than the change, answers no and takes the old branch. Within a scope the first
+        answer stays.
+
+        When no older record is replayed any more, the old branch can go, but the call has to stay, its result
+        unused, as long as records that name the patch are: without it they diverge with `missing`.
+
+        Args:
+            patch: names the change.
+
+        Raises:
+            InvalidInput: the name is no text.
+        """
+        patch = text_of("patched", patch)
+        if inside_effect.get() is not None:
+            return True
+        scope = self._scope()
+        with scope.lock:
+            if patch not in scope.patches:
+                scope.patches[patch] = typing.cast("bool", self._plain("patched", patch, lambda: True))
+            return scope.patches[patch]
+
+    @property
+    def deadline(self) -> datetime | None:
+        """The envelope's deadline; None if it has none."""
+        return self._request.envelope.deadline
+
+    def check(self) -> None:
+        """Returns if the agent may go on. Long computations call it now and then.
+
+        Nothing is recorded of a check that passes. One that finds the deadline behind it is on record, and a
+        replay fails at that check, whatever the time is then.
+
+        Raises:
+            BranchCancelled: another agent has won the race.
+            DeadlineExceeded: the deadline has passed.
+        """
+        inside = inside_effect.get()
+        if inside is None:
+            number = next(self._scope().checks)
+            question = self._question("check", "deadline", values.encode_arguments((number,), {}))
+        else:
+            question = Question(inside.scope, inside.ordinal, "check", "deadline")
+        ticket = self._session.begin(question)
+        answer, deadline = ticket.answer, self.deadline
+        if answer is None:
+            if deadline is None or self._world.clock.time_us() < deadline.timestamp() * 1_000_000:
+                return
+            late = DeadlineExceeded(f"the deadline {deadline.isoformat()} has passed")
+            if inside is not None:
+                raise late
+            answer = self._session.end(ticket, raised.capture(late))
+        if not answer.ok:
+            raise raised.revive(answer.data)
 
     def route(
         self,
@@ -249,7 +292,7 @@ class Context:
         except ValidationError as fault:
             raise invalid_envelope(fault) from fault
         asked = envelope.encode_compared(data)
-        inside = _inside_effect.get()
+        inside = inside_effect.get()
         question = self._question("route", envelope.intent.name, asked) if inside is None else inside
 
         def world() -> Answer:
@@ -280,77 +323,41 @@ class Context:
         Raises:
             Exception: of the calls that raised, the first in the order of the calls, when all have ended.
         """
-        parent = self._scope()
-        number = None if _inside_effect.get() is not None else next(parent.gathers)
+        given = [functools.partial(call, self) if _takes_argument(call) else call for call in calls]
+        return self._branches(given, None)
 
-        def branch(index: int, call: Callable[..., T]) -> Callable[[], T]:
-            argument = (self,) if _takes_argument(call) else ()
+    def map(
+        self, function: Callable[[Item], T], items: Iterable[Item], *, limit: int | None = None
+    ) -> list[T]:
+        """Calls the function with each item, several at once, each in a scope of its own.
 
-            def run() -> T:
-                scope = parent if number is None else _Scope(branch_scope(parent.path, number, index))
-                token = _branch.set((self, scope))
-                try:
-                    return call(*argument)
-                finally:
-                    _branch.reset(token)
+        Args:
+            function: what is called. No call may wait for another one.
+            items: what it is called with.
+            limit: so many at once, at least 1; 32 unless given.
 
-            return run
+        Returns:
+            The results, in the order of the items.
 
-        return concurrently([branch(index, call) for index, call in enumerate(calls)])
+        Raises:
+            InvalidInput: the limit makes no sense.
+            Exception: of the calls that raised, the first in the order of the items, when all have ended.
+        """
+        if limit is not None and (type(limit) is not int or limit < 1):
+            raise InvalidInput(
+                "the limit makes no sense", where="limit", expected="1 or more", got=describe(limit)
+            )
+        return self._branches([functools.partial(function, item) for item in items], limit or _AT_ONCE)
 
-    def _scope(self) -> _Scope:
-        branch = _branch.get()
-        return self._root if branch is None or branch[0] is not self else branch[1]
-
-    def _question(
-        self,
-        kind: str,
-        name: str,
-        arguments: bytes = NO_ARGUMENTS,
-        side_effect: str = "read_only",
-        idempotent: bool = False,
-    ) -> Question:
+    def _stream(self, name: str | None) -> Random:
+        if inside_effect.get() is not None:
+            return Random(self._world.ids.seed())
         scope = self._scope()
-        return Question(
-            scope.path,
-            next(scope.questions),
-            kind,
-            _text(kind, name),
-            arguments,
-            side_effect,
-            idempotent,
-            unordered=scope.thread != threading.get_ident(),
-        )
-
-    def _plain(
-        self,
-        kind: str,
-        name: str,
-        world: Callable[[], Any],
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
-        if _inside_effect.get() is not None:
-            return world()
-        arguments = values.encode_arguments(args, kwargs or {}) if args or kwargs else NO_ARGUMENTS
-        question = self._question(kind, name, arguments)
-
-        def told() -> Answer:
-            try:
-                return Answer(ok=True, data=values.encode(world()))
-            except Exception as fault:  # noqa: BLE001 - whatever it is, it is the answer
-                return raised.capture(fault)
-
-        answer = ask(self._session, question, told)
-        if not answer.ok:
-            raise raised.revive(answer.data)
-        return values.decode(answer.data)
-
-
-def _text(kind: str, name: object) -> str:
-    if not isinstance(name, str) or not is_text(name):
-        raise InvalidInput(f"the name of a question ({kind}) must be text", got=describe(name))
-    return str.__str__(name)
+        with scope.lock:
+            if name not in scope.streams:
+                asked = ("seed", ()) if name is None else ("stream", (name,))
+                scope.streams[name] = Random(self._plain("random", asked[0], self._world.ids.seed, asked[1]))
+            return scope.streams[name]
 
 
 def _takes_argument(call: Callable[..., Any]) -> bool:
@@ -373,11 +380,12 @@ def plain(value: Any) -> Any:
 
 def call_agent(agent: Agent, attempt: int, request: Request, session: Session, world: World) -> Answer:
     """Calls the agent of an attempt with a context of its own."""
+    carrying.install()
     context = Context(session, request, attempt_scope(attempt), world)
-    if _inside_effect.get() is None:
-        return call_inline(agent, request.payload, context)
-    token = _inside_effect.set(None)
+    inside, asker = inside_effect.set(None), current.set(context)
     try:
         return call_inline(agent, request.payload, context)
     finally:
-        _inside_effect.reset(token)
+        context.close()
+        current.reset(asker)
+        inside_effect.reset(inside)

@@ -7,6 +7,7 @@ import inspect
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any, Final, ParamSpec, TypeVar, overload
 
 from intentusnet.agents import SideEffect
@@ -89,20 +90,39 @@ def answer_of(name: str, codec: Codec, value: Any) -> Answer:
         ) from fault
 
 
+def result_codec(function: Any) -> Codec:
+    """The codec of what the function says that it returns: by its annotation, or as a class of models.
+
+    Methods, partial and wrapped functions, and objects with ``__call__`` say what their function says. Names
+    that only a type checker imports are no matter, unless the return annotation itself uses them.
+    """
+    while isinstance(function, functools.partial):
+        function = function.func
+    if isinstance(function, type):
+        return _codec_of_class(function)
+    owner = getattr(function, "__self__", None)
+    target = getattr(function, "__func__", function)
+    if not _says(target):
+        owner, target = target, getattr(type(target), "__call__", None)  # noqa: B004 - what it is counts
+    return _codec_of(target, owner if isinstance(owner, type) else type(owner)) if _says(target) else PLAIN
+
+
+def _says(function: Any) -> bool:
+    annotations = getattr(function, "__annotations__", None)
+    return isinstance(annotations, dict) and "return" in annotations
+
+
+def _codec_of_class(kind: type) -> Codec:
+    fields = hasattr(kind, "__pydantic_fields__") or hasattr(kind, "__dataclass_fields__")
+    return codec_for(kind) if fields else PLAIN
+
+
 @functools.lru_cache(maxsize=4096)
-def _codec_of(function: Any) -> Codec:
+def _codec_of(function: Any, owner: type) -> Codec:
+    said = SimpleNamespace(__annotations__={"return": function.__annotations__["return"]})
+    names = getattr(inspect.unwrap(function), "__globals__", {})
     try:
-        hints = typing.get_type_hints(function, include_extras=True)
+        hint = typing.get_type_hints(said, names, include_extras=True)["return"]
     except (TypeError, NameError, AttributeError):
         return PLAIN
-    return codec_for(hints.get("return", Any))
-
-
-def result_codec(function: Any) -> Codec:
-    """The codec of what the function says that it returns."""
-    if isinstance(function, functools.partial):
-        return result_codec(function.func)
-    target = getattr(function, "__func__", function)
-    if not (inspect.isfunction(target) and "return" in target.__annotations__):
-        return PLAIN
-    return _codec_of(target)
+    return codec_for(owner if hint is typing.Self else hint)

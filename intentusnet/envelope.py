@@ -95,9 +95,12 @@ def _caller(value: object) -> object:
 
 
 def _utc(value: datetime | None) -> datetime | None:
-    if value is not None and value.tzinfo is None:
+    if value is None:
+        return None
+    if value.tzinfo is None:
         raise ValueError("a deadline needs a time zone, such as datetime.now(UTC) + timedelta(seconds=5)")
-    return value
+    # As a record would give it back: an agent that answers with it must answer the same on replay.
+    return value.astimezone(UTC)
 
 
 class IntentEnvelope(_Frozen):

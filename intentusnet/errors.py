@@ -17,6 +17,9 @@ and what to do about it. Each class has a ``code`` (stable, for programs) and an
     │   └── StoreRefused         12   foreign directory, other format version, no permission
     ├── RecordNotFound           10
     ├── NotReplayable            11
+    ├── InDoubt                  14   nothing is repeated until a person says what happened
+    ├── StillRunning              1   not interrupted: somebody runs the execution
+    ├── ContinuationDiverged      1   the code asks other questions than those on record
     ├── IntegrityBroken          13   bytes on disk are not what was written
     └── StoreWriteFailed         12   an append was cut back; nothing of it is in the log
         └── StorePoisoned        12   a failed fsync: the outcome of earlier appends is unknown
@@ -26,6 +29,8 @@ and what to do about it. Each class has a ``code`` (stable, for programs) and an
     ControlSignal (BaseException)     unwinds an agent that must not go on; never seen by callers
     ├── ReplayHalted                  the agent asked something that is not on record
     └── BranchCancelled               a race was won by another branch
+
+    DeadlineExceeded (BaseException)  raised in agents by `Context.check`; becomes their answer
 """
 
 from __future__ import annotations
@@ -158,6 +163,28 @@ class NotReplayable(IntentusError):
     exit_code = 11
 
 
+class InDoubt(IntentusError):
+    """Whether something happened is unknown, and repeating it could make it happen twice."""
+
+    code = "IN_DOUBT"
+    exit_code = 14
+
+
+class StillRunning(IntentusError):
+    """Another process, or another thread, has the execution in hand."""
+
+    code = "STILL_RUNNING"
+
+
+class ContinuationDiverged(IntentusError):
+    """An execution cannot go on from its record, because code or policy are others than they were."""
+
+    code = "CONTINUATION_DIVERGED"
+
+    #: Each place that differs, as `Divergence`.
+    divergences: tuple[Any, ...] = ()
+
+
 class IntegrityBroken(IntentusError):
     """The bytes on disk are not what was written; ``where`` names the first bad place."""
 
@@ -208,3 +235,11 @@ class ReplayHalted(ControlSignal):
 
 class BranchCancelled(ControlSignal):
     """Another branch has decided the execution; what this one would do next is not wanted."""
+
+
+class DeadlineExceeded(BaseException):
+    """The envelope's deadline has passed, and the agent has asked whether it may go on.
+
+    A BaseException, so that an agent's ``except Exception`` cannot swallow it; but no signal: it becomes the
+    attempt's answer, or an effect's.
+    """

@@ -7,6 +7,7 @@ value that an entry only refers to (``references``) stands in its place like any
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
@@ -34,6 +35,8 @@ class LoggedEntry(Protocol):
     def body(self) -> bytes: ...
     @property
     def line(self) -> bytes: ...
+    @property
+    def commit(self) -> bytes: ...
 
 
 class RecordedQuestion(NamedTuple):
@@ -52,7 +55,7 @@ class RecordedQuestion(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ParentLink:
-    """Which question of which execution this execution answers."""
+    """A question of another execution, such as the one that an execution answers."""
 
     execution: str
     scope: str
@@ -91,6 +94,8 @@ class ExecutionRecord:
         plan_tree: candidates, decisions and steps, raw.
         environment: versions and digests of package, agents, policy and Python.
         parent: the execution that asked for this one.
+        forked_from: the question of another execution that was given another answer in this one.
+        runner: who ran it, for as long as it was not resumed; `Custody` knows whether he still does.
         depth: how many executions it is nested in.
         questions: everything asked, with the answers, in the order of the log.
         outcome: how it ended.
@@ -114,6 +119,8 @@ class ExecutionRecord:
     closed_us: int | None
     entries: tuple[LoggedEntry, ...] = field(repr=False)
     blobs: tuple[Blob, ...] = field(default=(), repr=False)
+    forked_from: ParentLink | None = None
+    runner: str | None = None
 
     @property
     def envelope(self) -> IntentEnvelope:
@@ -165,6 +172,20 @@ class ExecutionRecord:
         return tuple(
             AttemptSummary.of(q.name, q.answer.ok, q.answer.data) for q in calls if q.answer is not None
         )
+
+    @property
+    def usage(self) -> dict[str, float]:
+        """What was used up (`Context.usage`), by name, summed over all scopes; children have their own."""
+        told: dict[str, list[float]] = {}
+        for question in self.questions:
+            if question.kind == "usage":
+                for name, count in values.untag(values.parse(question.arguments)["kwargs"]).items():
+                    told.setdefault(name, []).append(count)
+        return {
+            # Floats are summed as if exactly: their order in the log is that of threads.
+            name: math.fsum(counts) if any(type(count) is float for count in counts) else sum(counts)
+            for name, counts in sorted(told.items())
+        }
 
     @property
     def children(self) -> tuple[str, ...]:
@@ -265,7 +286,7 @@ def _fold(entries: tuple[LoggedEntry, ...], bodies: _Bodies) -> ExecutionRecord:
             error=closed["error"],
         )
         _answer_from_outcome(outcome, asked, answers)
-    parent = opened["parent"]
+    parent, forked_from = opened["parent"], opened.get("forked_from")
     return ExecutionRecord(
         execution_id=entries[0].execution,
         status="interrupted" if outcome is None else outcome.status,
@@ -281,6 +302,8 @@ def _fold(entries: tuple[LoggedEntry, ...], bodies: _Bodies) -> ExecutionRecord:
         closed_us=None if closed is None else entries[-1].ts,
         entries=entries,
         blobs=tuple(bodies.blobs.values()),
+        forked_from=None if forked_from is None else ParentLink(**forked_from),
+        runner=opened.get("runner"),
     )
 
 

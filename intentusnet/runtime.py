@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import os
-import platform
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
-from importlib import metadata
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Literal, Self, TypeVar
@@ -17,6 +14,7 @@ from pydantic import ValidationError
 
 from intentusnet import values
 from intentusnet.agents import Agent, Capability, Registry, SideEffect, define_agent
+from intentusnet.capture import Capture, capture_of
 from intentusnet.context import World, call_agent, plain
 from intentusnet.envelope import (
     Caller,
@@ -41,8 +39,13 @@ from intentusnet.policy import (
 )
 from intentusnet.record import ExecutionRecord
 from intentusnet.replay.divergence import ReplayReport
-from intentusnet.replay.live import LiveSession, Opening, UnrecordedSession, WriteAhead
-from intentusnet.replay.replayer import replay_record
+from intentusnet.replay.environment import Environments
+from intentusnet.replay.ignoring import Ignore
+from intentusnet.replay.live import LiveSession, Opening, WriteAhead
+from intentusnet.replay.recovering import Recovering
+from intentusnet.replay.replayer import replay_nested, replay_options, replay_record
+from intentusnet.replay.strictness import Depth, Strictness
+from intentusnet.replay.unrecorded import UnrecordedSession
 from intentusnet.response import AgentResponse
 from intentusnet.routing.plan import Plan
 from intentusnet.routing.router import IntentRouter, Recorder, Request
@@ -56,7 +59,7 @@ DEFAULT_MAX_DEPTH: Final = 16
 Handler = TypeVar("Handler")
 
 
-class IntentusRuntime:
+class IntentusRuntime(Recovering):
     """Agents, a policy and a store, and the router between them.
 
     Args:
@@ -67,6 +70,8 @@ class IntentusRuntime:
         write_ahead: "calls" writes down each call before it is made; "effects" writes executions of read-only
             agents when they close, so that a crash in the middle leaves no trace of them.
         max_depth: how many executions one may be nested in.
+        capture: what agents do without their context and is recorded all the same: True for all that can be,
+            names as of `intentusnet.capture`, or what that returns.
 
     Raises:
         InvalidPolicy: the policy is malformed.
@@ -83,6 +88,7 @@ class IntentusRuntime:
         environ: Mapping[str, str] | None = None,
         write_ahead: WriteAhead = "calls",
         max_depth: int = DEFAULT_MAX_DEPTH,
+        capture: Capture | Iterable[str] | bool = False,
     ) -> None:
         if write_ahead not in ("calls", "effects"):
             raise ConfigurationError(
@@ -99,9 +105,10 @@ class IntentusRuntime:
         self._environ = os.environ if environ is None else environ
         self._write_ahead: WriteAhead = write_ahead
         self._max_depth = max_depth
-        self._environments: dict[tuple[Agent, ...], bytes] = {}
-        self._world = World(clock, ids, self._environ, self._route_child)
+        self._capture = capture_of(capture)
+        self._world = World(clock, ids, self._environ, self._route_child, self._capture)
         self._router = self._make_router(_compiled(policy))
+        self._environments = Environments(self._router.policy)
 
     @property
     def router(self) -> IntentRouter:
@@ -128,6 +135,7 @@ class IntentusRuntime:
             environ=self._environ,
             write_ahead=self._write_ahead,
             max_depth=self._max_depth,
+            capture=False if self._capture is None else self._capture,
         )
         for agent in self.registry.agents():
             other.registry.add(agent)
@@ -289,25 +297,42 @@ class IntentusRuntime:
         """Who would be called for an envelope, and why; calls and records nothing."""
         return self._router.plan(envelope)
 
-    def replay(self, record: ExecutionRecord | str) -> ReplayReport:
+    def replay(
+        self,
+        record: ExecutionRecord | str,
+        *,
+        strictness: Strictness | str = Strictness.RESULT,
+        ignore: Ignore | Mapping[str, Sequence[str]] | None = None,
+        depth: Depth | str = Depth.AGENTS,
+        nested: bool = False,
+        allow_acting: bool = False,
+    ) -> ReplayReport:
         """Runs a record again from its own answers, with the agents and policy of now, and compares.
 
         Args:
             record: a record, or a reference into the store: an id, a unique prefix or suffix, ``@last``.
+            strictness: "effects", "args", "result" or "strict"; see `Strictness`.
+            ignore: places that are not compared, by intent: ``{"ticket.*": ["response:/payload/at"]}``.
+            depth: "routing", "agents" or "live"; see `Depth`.
+            nested: replays the executions that it asked for too, as far as they are in the store.
+            allow_acting: a live replay also runs and asks what is not read-only.
 
         Raises:
             RecordNotFound: the store has no such execution.
             IntegrityBroken: the record's bytes are not what was written.
+            InvalidInput: an option makes no sense.
         """
+        options = replay_options(strictness, ignore, depth, allow_acting=allow_acting)
         if isinstance(record, str):
-            if self.store is None:
-                raise ConfigurationError(
-                    "the runtime has no store to find a record in",
-                    got=repr(record),
-                    hint="make it with IntentusRuntime(store=…), or hand over the ExecutionRecord itself",
-                )
-            record = self.store.get(self.store.resolve(record))
-        return replay_record(record, self._router, self._world)
+            store = self._store(record)
+            record = store.get(store.resolve(record))
+
+        def replayed(one: ExecutionRecord) -> ReplayReport:
+            return replay_record(one, self._router, self._world, options, self._environments.tree)
+
+        if not nested or self.store is None:
+            return replayed(record)
+        return replay_nested(record, self.store.get, replayed)
 
     def close(self) -> None:
         """Closes the store."""
@@ -341,25 +366,11 @@ class IntentusRuntime:
         execution_id = self.ids.execution_id()
         if self.store is None:
             return UnrecordedSession(execution_id, request, self.clock)
-        opening = Opening(self._environment(plan), self._write_ahead)
+        opening = self._opening(plan)
         return LiveSession(execution_id, request, plan, store=self.store, clock=self.clock, opening=opening)
 
-    def _environment(self, plan: Plan) -> bytes:
-        agents = tuple(candidate.agent for candidate in plan.candidates)
-        encoded = self._environments.get(agents)
-        if encoded is None:
-            encoded = values.dumps(
-                {
-                    "agents": {agent.name: agent.digest for agent in agents},
-                    "intentusnet": package_version(),
-                    "policy": self.policy.digest,
-                    "python": platform.python_version(),
-                }
-            )
-            if len(self._environments) >= _REMEMBERED:
-                self._environments.clear()
-            self._environments[agents] = encoded
-        return encoded
+    def _opening(self, plan: Plan) -> Opening:
+        return Opening(self._environments.encoded(plan), self._write_ahead)
 
     def _deadline(self, timeout: object) -> datetime:
         if not isinstance(timeout, int | float) or not 0 < timeout < _LONGEST_TIMEOUT:
@@ -369,15 +380,7 @@ class IntentusRuntime:
         return datetime.fromtimestamp(self.clock.time_us() / 1_000_000, UTC) + timedelta(seconds=timeout)
 
 
-#: Environments are remembered for that many lists of candidates.
-_REMEMBERED: Final = 1024
 _LONGEST_TIMEOUT: Final = 366 * 24 * 3600.0
-
-
-@lru_cache(maxsize=1)
-def package_version() -> str:
-    """The installed version of this package."""
-    return metadata.version("intentusnet")
 
 
 def _compiled(

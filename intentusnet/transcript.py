@@ -18,9 +18,13 @@ ROOT_SCOPE: Final = ""
 NO_ARGUMENTS: Final = b'{"args":[],"kwargs":{}}'
 
 #: Kinds that may act on the world: what is asked is in the log before it is done.
-ACTING_KINDS: Final = frozenset({"agent", "effect", "route"})
+ACTING_KINDS: Final = frozenset({"agent", "effect", "http", "process", "route"})
 #: Kinds that tell something and ask nothing: recorded, never compared, not part of the fingerprint.
-TELLING_KINDS: Final = frozenset({"log"})
+TELLING_KINDS: Final = frozenset({"log", "usage"})
+
+#: Kinds that a record need not have: what a replay answers then, and no divergence. A change that is younger
+#: than the record is not there; a check that is not on record has passed.
+ABSENT_ANSWERS: Final = {"check": b"null", "patched": b"false"}
 
 
 def attempt_scope(attempt: int) -> str:

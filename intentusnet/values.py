@@ -278,6 +278,8 @@ def _fields(value: Any) -> dict[str, Any] | None:
         return None  # its fields are not all that there is to it
     if dataclasses.is_dataclass(kind):
         return {f.name: getattr(value, f.name) for f in dataclasses.fields(kind) if hasattr(value, f.name)}
+    if hasattr(kind, "get_secret_value"):
+        return {}  # a pydantic secret: what it holds is not to be written down, and not to be compared
     # The mark of a pydantic model: the bytes of plain values need no pydantic.
     if isinstance(names := getattr(kind, "__pydantic_fields__", None), dict):
         extra = value.__pydantic_extra__ or {}

@@ -9,6 +9,8 @@ import os
 import pytest
 from hypothesis import settings
 
+pytest_plugins = ["pytester"]  # for tests/plugin: pytest takes it from this conftest only
+
 pytest.register_assert_rewrite("helpers")
 
 settings.register_profile("default", deadline=None)

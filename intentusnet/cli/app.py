@@ -56,6 +56,10 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "show": ("show", "Show one execution: request, plan, questions and answers, outcome."),
     "retrieve": ("retrieve", "Print a recorded response after checking its bytes; runs nothing."),
     "replay": ("replay", "Run executions again from their record and compare everything."),
+    "records": ("pick", "Keep portable records: a small corpus from a large log."),
+    "recover": ("recover", "List interrupted executions and what may be done; resume, or say what happened."),
+    "resume": ("resume", "Go on with an interrupted execution, in the same record."),
+    "fork": ("fork", "Give a recorded question another answer, and go on live as a new execution."),
     "diff": ("diff", "Show what differs between two executions."),
     "verify": ("verify", "Check that a log or a record is what was written."),
     "repair": ("repair", "Make a log of what is good of a damaged one, and keep the original."),
@@ -159,6 +163,10 @@ def _option(*names: str, **more: Any) -> Callable[[F], F]:
     return click.option(*names, callback=_keep, expose_value=False, **more)
 
 
+def _format_option(formats: Sequence[str]) -> Callable[[F], F]:
+    return _option("--format", type=Words(formats), help="[default: table on a terminal, else json]")
+
+
 _SHARED: Final[dict[str, Callable[[Any], Any]]] = {
     "store": _option(
         "--store", metavar="DIR", help="Where records are.  [env: INTENTUSNET_STORE; default: .intentusnet]"
@@ -169,7 +177,7 @@ _SHARED: Final[dict[str, Callable[[Any], Any]]] = {
         help="The runtime, or a function that makes it.  [env: INTENTUSNET_APP]",
     ),
     "policy": _option("--policy", metavar="FILE", help="The policy in force.  [env: INTENTUSNET_POLICY]"),
-    "format": _option("--format", type=Words(FORMATS), help="[default: table on a terminal, else json]"),
+    "format": _format_option(FORMATS),
     "color": _option(
         "--color", type=Words(("auto", "always", "never")), help="[default: auto; env: NO_COLOR]"
     ),
@@ -179,19 +187,21 @@ _SHARED: Final[dict[str, Callable[[Any], Any]]] = {
 _ALWAYS: Final = ("format", "color", "quiet", "verbosity")
 
 
-def shared_options(*names: str) -> Callable[[F], F]:
+def shared_options(*names: str, formats: Sequence[str] = ()) -> Callable[[F], F]:
     """Adds options that several commands have, below the command's own.
 
     Args:
         names: of "store", "app" and "policy" those that mean something to the command. ``--format``,
             ``--color``, ``-q`` and ``-v`` always come with them.
+        formats: what the command can print besides what all can.
     """
+    options = {**_SHARED, "format": _format_option((*FORMATS, *formats))} if formats else _SHARED
 
     def decorated(function: F) -> F:
         own = list(getattr(function, "__click_params__", ()))
         function.__dict__["__click_params__"] = []
         for name in reversed((*names, *_ALWAYS)):
-            function = _SHARED[name](function)
+            function = options[name](function)
         # Click lists parameters last one first; the command's own are to be listed before the shared ones.
         function.__dict__["__click_params__"] += own
         return function

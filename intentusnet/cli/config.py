@@ -82,7 +82,7 @@ def _versions() -> dict[str, str]:
     import platform
 
     from intentusnet.log.identity import FORMAT
-    from intentusnet.runtime import package_version
+    from intentusnet.replay.environment import package_version
 
     return {
         "intentusnet": package_version(),

@@ -93,16 +93,11 @@ class Output:
 
     def json(self, tree: Any) -> None:
         """One line of JSON on stdout; ``tree`` is a raw tree."""
-        self._clear_bar()
-        data = encoded(tree) + b"\n"
-        buffer = getattr(self.stdout, "buffer", None)
-        if buffer is None:
-            self.stdout.write(data.decode())
-        else:
-            self.stdout.flush()
-            buffer.write(data)
-        if self.stdout.isatty():
-            self.stdout.flush()
+        self._write(encoded(tree) + b"\n")
+
+    def line(self, line: str) -> None:
+        """A line on stdout, as it is."""
+        self._write(f"{line}\n".encode())
 
     def rows(self, trees: Iterable[Any]) -> None:
         """Items on stdout: an array in json, a line each in jsonl."""
@@ -161,6 +156,11 @@ class Output:
                 for name, part in told:
                     self.errors.print(Text(f"  {name:<8}  {lines(part, indent=12)}"), soft_wrap=True)
 
+    @property
+    def shows_progress(self) -> bool:
+        """Whether a bar is shown: stderr is a terminal, and -q was not given."""
+        return not self.quiet and self.stderr.isatty()
+
     @contextlib.contextmanager
     def progress(self, title: str, unit: str = "") -> Iterator[Advance]:
         """A bar on stderr while it lasts, if stderr is a terminal and -q was not given.
@@ -172,7 +172,7 @@ class Output:
         Yields:
             What is to be told of how much is done, and how much there is.
         """
-        if self.quiet or not self.stderr.isatty():
+        if not self.shows_progress:
             yield lambda done, total: None
             return
         from rich import progress
@@ -203,6 +203,17 @@ class Output:
             self._bar_shows = True
             yield advance
         self._bar_shows = False
+
+    def _write(self, data: bytes) -> None:
+        self._clear_bar()
+        buffer = getattr(self.stdout, "buffer", None)
+        if buffer is None:
+            self.stdout.write(data.decode())
+        else:
+            self.stdout.flush()
+            buffer.write(data)
+        if self.stdout.isatty():
+            self.stdout.flush()
 
     def _say(self, message: str, style: str) -> None:
         from rich.text import Text

@@ -2,151 +2,196 @@
 
 from __future__ import annotations
 
-import itertools
-from collections import Counter
-from collections.abc import Callable, Iterator
-from functools import partial
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any
 
 import click
 
-from intentusnet.cli.app import Invocation, pass_invocation, shared_options
-from intentusnet.cli.output import Output, fields, styled, text, value_at
+from intentusnet.cli.app import Invocation, Words, pass_invocation, shared_options
+from intentusnet.cli.filters import filter_options, query_of
 from intentusnet.cli.records import is_path, portable_files
-from intentusnet.errors import IntegrityBroken, NotReplayable, RecordNotFound
-from intentusnet.record import ExecutionRecord
-from intentusnet.replay.divergence import Divergence, DivergenceKind, ReplayReport, Verdict
-from intentusnet.stores.base import MAX_LIMIT, ExecutionStore, Query
-from intentusnet.stores.portable import load_record
+from intentusnet.cli.settings import (
+    Settings,
+    configured_policy,
+    configured_runtime,
+    configured_store,
+    ignore_of,
+)
+from intentusnet.cli.updating import Update
+from intentusnet.cli.verdicts import Verdicts
+from intentusnet.errors import RecordNotFound
+from intentusnet.replay.corpus import (
+    CorpusItem,
+    Load,
+    MakeRuntime,
+    RecordFile,
+    StoredRecord,
+    every,
+    replay_all,
+)
+from intentusnet.replay.strictness import Depth, Strictness
+from intentusnet.runtime import IntentusRuntime
+from intentusnet.stores.base import ExecutionStore, Query
+from intentusnet.stores.memory import MemoryExecutionStore
 
-#: So many divergences of a record are told on a terminal unless -v is given: most follow from the first.
-_MOST: Final = 5
-#: Of more records than that, only those are told on a terminal that do not match, unless -v is given.
-_EACH_TOLD: Final = 20
-_BROKEN: Final = "broken"
 
-_MEANING: Final = {
-    DivergenceKind.MISSING: "on record, and not asked",
-    DivergenceKind.UNEXPECTED: "asked, and not on record",
-    DivergenceKind.REORDERED: "asked at another place",
-    DivergenceKind.ARGUMENTS: "asked with other arguments",
-    DivergenceKind.OUTCOME: "the agent answered differently",
-    DivergenceKind.PLAN: "other candidates, or in another order",
-    DivergenceKind.POLICY: "the policy decides differently",
-    DivergenceKind.RESPONSE: "it ends differently",
-}
+@dataclass(frozen=True, slots=True)
+class WorkerApp:
+    """Makes the runtime in a worker process.
 
-Load = Callable[[], ExecutionRecord]
+    Attributes:
+        settings: those of the command.
+        depth: how deep it replays.
+    """
+
+    settings: Settings
+    depth: Depth
+
+    def __call__(self) -> IntentusRuntime:
+        """Loads the app; from then on whatever the process prints goes to stderr: stdout is for data."""
+        os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+        return _runtime(self.settings, self.depth)
+
+
+def _runtime(settings: Settings, depth: Depth) -> IntentusRuntime:
+    """The app's runtime; to decide anew needs none, only the policy."""
+    if depth is not Depth.ROUTING or settings.app.value is not None:
+        return configured_runtime(settings)
+    policy = None if settings.policy.value is None else configured_policy(settings)
+    return IntentusRuntime(store=configured_store(settings), policy=policy)
 
 
 @click.command("replay")
 @click.argument("references", nargs=-1, metavar="[ID|PATH]...")
 @click.option("--all", "everything", is_flag=True, help="Every execution of the store, oldest first.")
-@shared_options("store", "app", "policy")
+@filter_options
+@click.option(
+    "--strictness",
+    type=Words([word.value for word in Strictness]),
+    default="result",
+    help="[default: result]",
+)
+@click.option("--ignore", multiple=True, metavar="[INTENT=]PLACE", help="Do not compare that place.")
+@click.option("--routing", is_flag=True, help="Decide plan and policy anew, and run no agent: needs no app.")
+@click.option("--live", is_flag=True, help="Ask the world again, as far as that is read-only.")
+@click.option("--allow-acting", is_flag=True, help="With --live: also run and ask what may act.")
+@click.option("-j", "--jobs", type=click.IntRange(1), default=1, metavar="N", help="Worker processes.")
+@click.option("--fail-fast", is_flag=True, help="Stop at the first that does not match.")
+@click.option("--update", is_flag=True, help="Record the files that diverge anew, live; asks first.")
+@click.option("--yes", is_flag=True, help="With --update: do not ask.")
+@shared_options("store", "app", "policy", formats=("junit", "github"))
 @pass_invocation
-def command(invocation: Invocation, references: tuple[str, ...], everything: bool) -> int:
+def command(
+    invocation: Invocation,
+    /,
+    references: tuple[str, ...],
+    everything: bool,
+    strictness: str,
+    ignore: tuple[str, ...],
+    routing: bool,
+    live: bool,
+    allow_acting: bool,
+    jobs: int,
+    fail_fast: bool,
+    update: bool,
+    yes: bool,
+    **asked: Any,
+) -> int:
     """Run executions again from their record and compare everything.
 
-    Executions are named by id, by files with portable records, or by directories of those. Agents run with
-    the recorded answers and touch nothing. Ends with 0 if all match, 1 if one diverged, 11 if one cannot be
-    replayed, 13 if a file is broken.
+    Executions are named by id, by files with portable records, or by directories of those; --all and the
+    filters choose from the store. Agents run with the recorded answers and touch nothing. Ends with 0 if all
+    match, 1 if one diverged, 11 if one cannot be replayed, 13 if a file is broken.
     """
+    query = _checked(references, everything, asked)
+    depth = _depth(routing, live, allow_acting)
+    files_only = not everything and all(map(is_path, references))
+    if update and not files_only:
+        raise click.UsageError("--update is for files with portable records.")
+    if yes and not update:
+        raise click.UsageError("--yes goes with --update.")
+    compared = {"strictness": Strictness(strictness), "ignore": ignore_of(ignore, "--ignore")}
+    options = {**compared, "depth": depth, "allow_acting": allow_acting}
+    updating = Update(invocation, compared, yes=yes) if update else None
+    out = invocation.output
+    with invocation.foreign_code():
+        opened = _runtime(invocation.settings, depth)
+    with opened as runtime:
+        loads, total = _loads(runtime.store, references, query, count=out.shows_progress)
+        if jobs > 1 and not files_only and isinstance(runtime.store, MemoryExecutionStore):
+            raise click.UsageError("-j needs a store that other processes can read.")
+        make_runtime: MakeRuntime = (lambda: runtime) if jobs == 1 else WorkerApp(invocation.settings, depth)
+        verdicts = Verdicts(out, few=bool(references), total=total)
+        replayed = replay_all(loads, make_runtime, jobs=jobs, options=options)
+        with closing(replayed), out.progress("replay") as advance:
+            for item in _each(invocation, replayed):
+                verdicts.take(item)
+                if updating is not None:
+                    updating.take(item)
+                advance(verdicts.total, total)
+                if fail_fast and not verdicts.all_match:
+                    break
+        if not verdicts.total:
+            raise RecordNotFound(
+                "there is nothing to replay", where="the store", hint="`intentusnet route` records."
+            )
+        verdicts.close()
+        if updating is not None:
+            updating.record_anew(runtime)
+    return verdicts.exit_code(forgiven=0 if updating is None else updating.forgiven)
+
+
+def _checked(references: tuple[str, ...], everything: bool, asked: dict[str, Any]) -> Query | None:
+    """What is asked of the store, if no executions are named."""
     if everything and references:
         raise click.UsageError("--all and names of executions exclude each other.")
+    if not everything and any(value is not None for value in asked.values()):
+        raise click.UsageError("The filters choose among --all executions.")
     if not everything and not references:
         raise click.UsageError("Name executions or files, or use --all.")
-    out = invocation.output
-    verdicts: Counter[str] = Counter()
-    with invocation.runtime() as runtime, out.progress("replay") as advance:
-        assert runtime.store is not None
-        if everything:
-            loads, total = _every(runtime.store), 0
-        else:
-            named = [load for reference in references for load in _loads(reference, runtime.store)]
-            loads, total = iter(named), len(named)
-        each = bool(out.verbosity) or 0 < total <= _EACH_TOLD
-        for load in loads:
-            try:
-                record = load()
-            except IntegrityBroken as fault:
-                out.error(fault)
-                verdicts[_BROKEN] += 1
-            else:
-                with invocation.foreign_code():
-                    report = runtime.replay(record)
-                verdicts[report.verdict.value] += 1
-                _tell(out, record, report, each=each)
-            advance(verdicts.total(), total)
-    if not verdicts:
-        raise RecordNotFound(
-            "there is nothing to replay", where="the store", hint="`intentusnet route` records."
-        )
-    _summarise(out, verdicts)
-    if verdicts[_BROKEN]:
-        return IntegrityBroken.exit_code
-    if verdicts[Verdict.NOT_REPLAYABLE.value]:
-        return NotReplayable.exit_code
-    return 1 if verdicts[Verdict.DIVERGED.value] else 0
+    return query_of(**asked) if everything else None
 
 
-def _every(store: ExecutionStore) -> Iterator[Load]:
-    cursor = None
-    for _ in itertools.count():
-        page = store.list(Query(limit=MAX_LIMIT, cursor=cursor, oldest_first=True))
-        for row in page.rows:
-            yield partial(store.get, row.execution_id)
-        cursor = page.cursor
-        if cursor is None:
-            return
+def _depth(routing: bool, live: bool, allow_acting: bool) -> Depth:
+    """How deep the options say that a replay goes."""
+    if routing and live:
+        raise click.UsageError("--routing and --live exclude each other.")
+    if allow_acting and not live:
+        raise click.UsageError("--allow-acting goes with --live.")
+    return Depth.ROUTING if routing else Depth.LIVE if live else Depth.AGENTS
 
 
-def _loads(reference: str, store: ExecutionStore) -> list[Load]:
-    """What a reference names, found before anything is run."""
+def _loads(
+    store: ExecutionStore | None, references: tuple[str, ...], query: Query | None, *, count: bool
+) -> tuple[Iterable[Load], int]:
+    """What is to be replayed, and how much that is, if it is known or is to be counted; else 0.
+
+    What is named is found before anything is run.
+    """
+    assert store is not None
+    if query is None:
+        named = [load for reference in references for load in _named(reference, store)]
+        return named, len(named)
+    total = sum(1 for _ in every(store, query)) if count else 0
+    return (StoredRecord(row.execution_id) for row in every(store, query)), total
+
+
+def _named(reference: str, store: ExecutionStore) -> list[Load]:
     if is_path(reference):
-        return [partial(load_record, path) for path in portable_files(Path(reference))]
-    return [partial(store.get, store.resolve(reference))]
+        return [RecordFile(str(path)) for path in portable_files(Path(reference))]
+    return [StoredRecord(store.resolve(reference))]
 
 
-def _tell(out: Output, record: ExecutionRecord, report: ReplayReport, *, each: bool) -> None:
-    if not out.table:
-        out.json(report.as_dict())
-        return
-    if report.verdict is Verdict.MATCH and not each:
-        return
-    head = styled(report.verdict.value)
-    head.append(f"  {record.execution_id}  ")
-    head.append(text(record.intent), style="bold")
-    out.print(head)
-    if report.reason:
-        out.print(f"  {text(report.reason)}")
-    if report.taken:
-        names = ", ".join(dict.fromkeys(report.taken))
-        out.print(f"  taken from the record, not run again: {text(names)}")
-    told = report.divergences if out.verbosity else report.divergences[:_MOST]
-    for number, divergence in enumerate(told, 1):
-        _print_divergence(out, number, divergence)
-    if len(told) < len(report.divergences):
-        out.print(f"  … and {len(report.divergences) - len(told)} more: -v tells them all")
-    if out.verbosity and report.guards:
-        out.print(f"  guarded by {', '.join(report.guards)}")
-
-
-def _print_divergence(out: Output, number: int, divergence: Divergence) -> None:
-    title = styled(f"  {number}. {divergence.kind.value}", "bold")
-    title.append(f": {_MEANING[divergence.kind]}")
-    pairs: list[tuple[str, object]] = [("scope", divergence.scope or "the execution itself")]
-    if divergence.question:
-        pairs.append(("question", divergence.question))
-    pairs += [
-        ("pointer", divergence.pointer or "the whole value"),
-        ("expected", value_at(divergence.expected)),
-        ("actual", value_at(divergence.actual)),
-    ]
-    out.print(title, fields((f"   {name}", value) for name, value in pairs))
-
-
-def _summarise(out: Output, verdicts: Counter[str]) -> None:
-    order = (*(verdict.value for verdict in Verdict), _BROKEN)
-    told = [f"{verdicts[verdict]:,} {verdict.replace('_', ' ')}" for verdict in order if verdicts[verdict]]
-    out.note(f"{verdicts.total():,} replayed: {', '.join(told)}")
+def _each(invocation: Invocation, items: Iterator[CorpusItem]) -> Iterator[CorpusItem]:
+    """The items; what the app prints while one is made goes to stderr."""
+    while True:
+        with invocation.foreign_code():
+            item = next(items, None)
+        if item is None:
+            return
+        yield item

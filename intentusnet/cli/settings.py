@@ -12,7 +12,7 @@ import os
 import sys
 import tomllib
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -23,6 +23,7 @@ from intentusnet.errors import AppNotLoaded, ConfigurationError, IntentusError, 
 
 if TYPE_CHECKING:
     from intentusnet.policy import CompiledPolicy
+    from intentusnet.replay.ignoring import Ignore
     from intentusnet.runtime import IntentusRuntime
     from intentusnet.stores.base import ExecutionStore
 
@@ -193,6 +194,28 @@ def configured_policy(settings: Settings) -> CompiledPolicy:
             got=fault.got,
             hint=fault.hint or "`intentusnet policy check` names every fault",
         ) from fault
+
+
+def ignore_of(places: Iterable[str], where: str) -> Ignore:
+    """The places that a replay does not compare, from text.
+
+    Args:
+        places: each a place, as ``/payload/at`` or ``response:/payload/at``; before it may stand a glob over
+            intents and an equals sign: ``ticket.*=/payload/at``.
+        where: where they stand, for messages.
+
+    Raises:
+        InvalidInput: one of them makes no sense.
+    """
+    from intentusnet.replay.ignoring import parse_ignore
+
+    rules: dict[str, list[str]] = {}
+    for text in places:
+        # An equals sign behind the first slash is part of a key.
+        glob, equals, place = text.partition("=")
+        named = equals and "/" not in glob
+        rules.setdefault(glob if named else "*", []).append(place if named else text)
+    return parse_ignore(rules, where)
 
 
 def load_app(settings: Settings) -> IntentusRuntime:

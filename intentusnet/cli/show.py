@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -23,7 +24,7 @@ from intentusnet.cli.output import (
 )
 from intentusnet.cli.records import load_record
 from intentusnet.cli.route import error_fields, plan_table
-from intentusnet.record import ExecutionRecord, RecordedQuestion
+from intentusnet.record import ExecutionRecord, ParentLink, RecordedQuestion
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -52,16 +53,14 @@ def command(invocation: Invocation, reference: str) -> None:
 
 def record_tree(record: ExecutionRecord) -> dict[str, Any]:
     """A record as `show` prints it, as raw tree."""
-    parent = record.parent
     return {
         "execution_id": record.execution_id,
         "status": record.status,
         "fingerprint": record.fingerprint,
         "opened_us": record.opened_us,
         "duration_us": record.duration_us,
-        "parent": None
-        if parent is None
-        else {"execution": parent.execution, "scope": parent.scope, "question": parent.question},
+        "parent": _link(record.parent),
+        "forked_from": _link(record.forked_from),
         "children": list(record.children),
         "depth": record.depth,
         "envelope": record.envelope_tree,
@@ -70,6 +69,10 @@ def record_tree(record: ExecutionRecord) -> dict[str, Any]:
         "questions": [_question_tree(question) for question in record.questions],
         "outcome": None if record.outcome is None else record.outcome.tree(),
     }
+
+
+def _link(link: ParentLink | None) -> dict[str, Any] | None:
+    return None if link is None else asdict(link)
 
 
 def _question_tree(question: RecordedQuestion) -> dict[str, Any]:
@@ -117,6 +120,9 @@ def _facts(out: Output, record: ExecutionRecord) -> list[tuple[str, object]]:
     if record.parent is not None:
         parent = record.parent
         pairs.append(("parent", f"{parent.execution}, {parent.scope} [{parent.question}]"))
+    if record.forked_from is not None:
+        fork = record.forked_from
+        pairs.append(("forked from", f"{fork.execution}, {fork.scope} [{fork.question}]"))
     if record.children:
         pairs.append(("children", "\n".join(record.children)))
     if record.fingerprint is not None:

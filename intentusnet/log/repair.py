@@ -17,7 +17,9 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
-from intentusnet.errors import IntegrityBroken, StoreWriteFailed
+from orjson import loads
+
+from intentusnet.errors import IntegrityBroken, StoreRefused, StoreWriteFailed
 from intentusnet.ids import SYSTEM_CLOCK, Clock
 from intentusnet.log.blobs import read_blob
 from intentusnet.log.damage import Damage, survey
@@ -29,10 +31,12 @@ from intentusnet.log.mending import Mend, pending, prepare, switch
 from intentusnet.log.report import FirstBad
 from intentusnet.log.salvage import Salvage, salvage
 from intentusnet.log.sealing import COMPRESS_LOCK, held
-from intentusnet.log.segment import LOG_DIR
+from intentusnet.log.segment import LOG_DIR, QUARANTINE_DIR, list_segments
 from intentusnet.references import BlobRef, references
 
 _DIGITS: Final = frozenset(b"0123456789abcdefghijklmnopqrstuvwxyz-")
+#: In a line of another kind, quotes within a value have a backslash before them.
+_RECOVERY: Final = b'"kind":"recovery","execution":""'
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +172,29 @@ def repair_store(directory: Path, *, clock: Clock = SYSTEM_CLOCK, files: Files =
             got=error.strerror or str(error),
             hint="The original is kept. Run `intentusnet repair` again when the cause is gone.",
         ) from error
+
+
+def cut_executions(directory: Path) -> frozenset[str]:
+    """The executions that repairs have left without an end, as the log's `recovery` entries name them.
+
+    Raises:
+        IntegrityBroken: the log is damaged.
+        StoreRefused: it cannot be read.
+    """
+    if not any((directory / QUARANTINE_DIR).glob("repair-*")):
+        return frozenset()
+    cut: set[str] = set()
+    try:
+        for segment in list_segments(directory / LOG_DIR):
+            with segment.open() as file:
+                for line in file:
+                    if _RECOVERY in line:
+                        cut.update(loads(parse_line(line.removesuffix(b"\n")).body).get("cut", ()))
+    except OSError as fault:
+        raise StoreRefused(
+            "the store cannot be read", where=str(fault.filename or directory), got=str(fault)
+        ) from fault
+    return frozenset(cut)
 
 
 def _prepared(

@@ -19,15 +19,23 @@ Place = tuple[str, Any, Any]
 
 def differences(expected: Any, actual: Any) -> tuple[Place, ...]:
     """Each place in which the trees differ, as (pointer, expected, actual), at most `MOST_PLACES`."""
-    # Most trees that are compared are equal, and bytes tell that, types included, in no time.
-    if values.dumps(expected) == values.dumps(actual):
-        return ()
-    return tuple(islice(_walk("", expected, actual), MOST_PLACES))
+    return tuple(islice(places(expected, actual), MOST_PLACES))
 
 
 def encoded_differences(expected: bytes, actual: bytes) -> tuple[Place, ...]:
     """`differences` of encoded values; equal bytes are not even parsed."""
     return () if expected == actual else differences(values.parse(expected), values.parse(actual))
+
+
+def places(expected: Any, actual: Any) -> Iterator[Place]:
+    """`differences`, one by one, however many there are."""
+    # Most trees that are compared are equal, and bytes tell that, types included, in no time.
+    return iter(()) if values.dumps(expected) == values.dumps(actual) else _walk("", expected, actual)
+
+
+def encoded_places(expected: bytes, actual: bytes) -> Iterator[Place]:
+    """`places` of encoded values; equal bytes are not even parsed."""
+    return iter(()) if expected == actual else places(values.parse(expected), values.parse(actual))
 
 
 def _walk(pointer: str, expected: Any, actual: Any) -> Iterator[Place]:

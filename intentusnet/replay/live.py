@@ -19,10 +19,10 @@ from intentusnet.fingerprint import fingerprint
 from intentusnet.ids import Clock
 from intentusnet.log.durability import Durability
 from intentusnet.log.entry import Draft
-from intentusnet.record import RecordedQuestion
+from intentusnet.record import ExecutionRecord, ParentLink, RecordedQuestion
 from intentusnet.references import BOUND, Blob
 from intentusnet.replay.bodies import answered_body, asked_body, kept, kept_outcome
-from intentusnet.response import ErrorCode, ErrorInfo
+from intentusnet.replay.unrecorded import Attempts, refused_by_deadline
 from intentusnet.routing.plan import Plan
 from intentusnet.routing.router import Request
 from intentusnet.routing.strategies import Outcome
@@ -39,88 +39,18 @@ from intentusnet.transcript import (
 WriteAhead = Literal["calls", "effects"]
 
 
-class _Attempts:
-    """The agents' answers by attempt, and which attempts were cancelled. Guarded by the session's lock."""
-
-    def __init__(self) -> None:
-        self.answers: dict[int, tuple[str, Answer]] = {}
-        self.cancelled: set[str] = set()
-
-    def ordered(self) -> tuple[tuple[str, Answer], ...]:
-        return tuple(self.answers[number] for number in sorted(self.answers))
-
-    def is_cancelled(self, question: Question) -> bool:
-        path = question.scope or attempt_scope(question.ordinal)
-        return path.partition("/")[0] in self.cancelled
-
-
-def _refused_by_deadline(request: Request, question: Question, clock: Clock) -> Answer | None:
-    deadline = request.envelope.deadline
-    if question.kind != "agent" or deadline is None or clock.time_us() < deadline.timestamp() * 1_000_000:
-        return None
-    error = ErrorInfo(
-        code=ErrorCode.AGENT_TIMEOUT,
-        message=f"agent {question.name!r} was not called: the envelope's deadline had passed",
-        details={"deadline": deadline.isoformat()},
-    )
-    return Answer(ok=False, data=error.encode(), refused=True)
-
-
-class UnrecordedSession:
-    """Asks the world and writes nothing: for a runtime without a store."""
-
-    def __init__(self, execution_id: str, request: Request, clock: Clock) -> None:
-        self.execution_id = execution_id
-        self._request = request
-        self._clock = clock
-        self._lock = threading.Lock()
-        self._attempts = _Attempts()
-
-    @property
-    def attempts(self) -> tuple[tuple[str, Answer], ...]:
-        """Each agent that was called and its answer, in the order of the plan."""
-        return self._attempts.ordered()
-
-    def begin(self, question: Question) -> Ticket:
-        """See `Session.begin`."""
-        if self._attempts.cancelled and self._attempts.is_cancelled(question):
-            raise BranchCancelled(question.scope)
-        refused = _refused_by_deadline(self._request, question, self._clock)
-        if refused is None:
-            return Ticket(question)
-        return Ticket(question, self.end(Ticket(question), refused))
-
-    def end(self, ticket: Ticket, answer: Answer) -> Answer:
-        """See `Session.end`."""
-        question = ticket.question
-        if question.kind == "agent":
-            with self._lock:
-                return self._attempts.answers.setdefault(question.ordinal, (question.name, answer))[1]
-        return answer
-
-    def cancel(self, attempt: int, name: str, answer: Answer) -> Answer:
-        """See `Session.cancel`."""
-        with self._lock:
-            self._attempts.cancelled.add(attempt_scope(attempt))
-            return self._attempts.answers.setdefault(attempt, (name, answer))[1]
-
-    def fail(self, failure: Exception) -> None:
-        """See `Session.fail`. Only a store can fail an execution, and there is none."""
-
-    def close(self, outcome: Outcome) -> None:
-        """Ends the execution."""
-
-
 class Opening(NamedTuple):
     """What the first entry says beside envelope and plan.
 
     Attributes:
         environment: versions and digests, encoded.
         write_ahead: "calls", or "effects": then executions of read-only agents are written when they close.
+        forked_from: the question of another execution that is given another answer in this one.
     """
 
     environment: bytes
     write_ahead: WriteAhead = "calls"
+    forked_from: ParentLink | None = None
 
 
 class LiveSession:
@@ -132,7 +62,7 @@ class LiveSession:
         plan: who is called.
         store: where the entries go.
         clock: for the envelope's deadline.
-        opening: what the first entry says beside them.
+        opening: what the first entry says beside them; or what is on record of the execution, to go on from.
     """
 
     def __init__(
@@ -143,7 +73,7 @@ class LiveSession:
         *,
         store: ExecutionStore,
         clock: Clock,
-        opening: Opening,
+        opening: Opening | ExecutionRecord,
     ) -> None:
         self.execution_id = execution_id
         self._request = request
@@ -158,16 +88,24 @@ class LiveSession:
         self._count = 0
         self._closed = False
         self._failure: BaseException | None = None
-        self._attempts = _Attempts()
+        self._attempts = Attempts()
         self._questions: dict[tuple[str, int], RecordedQuestion] = {}
         self._held: tuple[Question, Answer] | None = None
         self._plan = plan
         self._implied = plan.announced
         self._concurrent = self._implied > 1
+        self._lazy = False
+        if not isinstance(opening, Opening):
+            self._go_on(opening)
+            return
         self._lazy = opening.write_ahead == "effects" and plan.acting == ()
-        self._open(opening)
-        if plan.refusal is None:
-            self._flush(sync=any(attempt < self._implied for attempt in plan.acting))
+        try:
+            self._open(opening)
+            if plan.refusal is None:
+                self._flush(sync=any(attempt < self._implied for attempt in plan.acting))
+        except BaseException:
+            store.custody.end(execution_id)
+            raise
 
     @property
     def attempts(self) -> tuple[tuple[str, Answer], ...]:
@@ -182,7 +120,7 @@ class LiveSession:
             StoreWriteFailed: the question could not be written; it must not be asked.
         """
         self._check(question)
-        refused = _refused_by_deadline(self._request, question, self._clock)
+        refused = refused_by_deadline(self._request, question, self._clock)
         if refused is not None:
             return Ticket(question, self.end(Ticket(question), refused))
         if question.kind in ACTING_KINDS and not self._is_implied(question):
@@ -217,6 +155,26 @@ class LiveSession:
             self._flush(sync=False)
         return answer
 
+    def ask_again(self, question: Question) -> Ticket:
+        """Takes note that a question is asked again that is on record without an answer; see `begin`."""
+        self._check(question)
+        if question.side_effect != "read_only":
+            asked = asked_body(question)
+            with self._lock:
+                self._check(question)
+                self._tell_held()
+                self._note("asked", *asked)
+            self._flush(sync=True)
+        return Ticket(question)
+
+    def tell(self, question: Question, answer: Answer) -> None:
+        """Takes note of a question and an answer for which the world was not asked."""
+        told = answered_body(question, answer, self_contained=True)
+        with self._lock:
+            self._check(question)
+            self._remember(question, answer)
+            self._note("answered", *told)
+
     def cancel(self, attempt: int, name: str, answer: Answer) -> Answer:
         """See `Session.cancel`."""
         question = Question(ROOT_SCOPE, attempt, "agent", name)
@@ -230,6 +188,11 @@ class LiveSession:
     def fail(self, failure: Exception) -> None:
         """See `Session.fail`."""
         self._failure = failure
+
+    def abandon(self, fault: BaseException) -> None:
+        """Ends the execution without an outcome, because of what was raised: it is interrupted now."""
+        self._failure = self._failure or fault
+        self._store.custody.end(self.execution_id)
 
     def close(self, outcome: Outcome) -> str:
         """Writes the last entry; when this returns, the record is as durable as was asked for.
@@ -263,19 +226,38 @@ class LiveSession:
             self._note("closed", values.dumps(closed), blobs)
             drafts, self._pending = self._pending, []
             self._store.append(drafts, durability=self._durability)
+        self._store.custody.end(self.execution_id)
         return told
 
     def _open(self, opening: Opening) -> None:
         request, parent, blobs = self._request, self._request.parent, list[Blob]()
         link = None if parent is None else dataclasses.asdict(parent)
-        body = b'{"depth":%d,"envelope":%b,"environment":%b,"parent":%b,"plan":%b}' % (
+        forked_from = opening.forked_from
+        fork = (
+            b""
+            if forked_from is None
+            else b'"forked_from":%b,' % values.dumps(dataclasses.asdict(forked_from))
+        )
+        body = b'{"depth":%d,"envelope":%b,"environment":%b,%b"parent":%b,"plan":%b,"runner":"%b"}' % (
             request.depth,
             request.envelope.encode(kept(request.payload, blobs)),
             opening.environment,
+            fork,
             values.dumps(link),
             self._plan.encoded,
+            self._store.custody.begin(self.execution_id).encode(),
         )
         self._note("opened", body, blobs)
+
+    def _go_on(self, record: ExecutionRecord) -> None:
+        """Makes the state what it was after the last entry that is on record."""
+        for entry in record.entries:
+            self._commits.update(entry.commit)
+            self._count += 1
+        for question in record.questions:
+            self._questions[question.scope, question.ordinal] = question
+            if question.kind == "agent" and question.answer is not None:
+                self._attempts.answers[question.ordinal] = (question.name, question.answer)
 
     def _is_implied(self, question: Question) -> bool:
         return question.kind == "agent" and question.ordinal < self._implied

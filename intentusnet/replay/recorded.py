@@ -9,16 +9,20 @@ that came from threads which the agent started itself.
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 from intentusnet import values
 from intentusnet.errors import ReplayHalted
 from intentusnet.record import ExecutionRecord, RecordedQuestion
-from intentusnet.replay.differences import ABSENT, differences, encoded_differences
+from intentusnet.replay.comparing import compare_scope, told
+from intentusnet.replay.differences import ABSENT, places
 from intentusnet.replay.divergence import Divergence, DivergenceKind, Divergences, label
+from intentusnet.replay.sources import asking_line, definition_line
+from intentusnet.replay.strictness import AGENTS_AGAIN, Depth, Reach
+from intentusnet.replay.tapes import Tape
 from intentusnet.routing.plan import Plan
 from intentusnet.transcript import (
+    ABSENT_ANSWERS,
     ROOT_SCOPE,
     TELLING_KINDS,
     Answer,
@@ -30,47 +34,6 @@ from intentusnet.transcript import (
 _TOLD: Final = Answer(ok=True, data=b"null")
 
 
-@dataclass(slots=True)
-class _Tape:
-    """The recorded questions of one scope, and which of them have been asked."""
-
-    questions: list[RecordedQuestion] = field(default_factory=list)
-    used: set[int] = field(default_factory=set)
-    head: int = 0
-    #: By the place on the tape that was passed over: when, and for the sake of which question.
-    skipped: dict[int, tuple[int, str]] = field(default_factory=dict)
-    halted: bool = False
-
-    def use(self, index: int) -> None:
-        self.used.add(index)
-        while self.head in self.used:
-            self.head += 1
-
-    def find(self, question: Question) -> int | None:
-        """The first unused equal question, if possible one that was asked by the same sort of thread."""
-        other = None
-        for index in range(self.head, len(self.questions)):
-            recorded = self.questions[index]
-            if (
-                index not in self.used
-                and recorded.arguments == question.arguments
-                and recorded.name == question.name
-                and recorded.kind == question.kind
-            ):
-                if recorded.unordered == question.unordered:
-                    return index
-                other = index if other is None else other
-        return other
-
-    def nearest(self, question: Question) -> int | None:
-        """The first unused question of the same kind and name: most likely the one that was meant."""
-        for index in range(self.head, len(self.questions)):
-            recorded = self.questions[index]
-            if index not in self.used and recorded.name == question.name and recorded.kind == question.kind:
-                return index
-        return None
-
-
 class ReplaySession:
     """Answers from a record.
 
@@ -78,23 +41,38 @@ class ReplaySession:
         record: what is replayed.
         plan: who is called now; its steps are those of the record.
         divergences: where differences are noted.
+        reach: what is taken from the record, and what is asked of the world again.
+
+    Attributes:
+        taken: agents whose outcome was taken from the record.
+        asked: how many questions the world was asked again.
     """
 
-    def __init__(self, record: ExecutionRecord, plan: Plan, divergences: Divergences) -> None:
+    def __init__(
+        self, record: ExecutionRecord, plan: Plan, divergences: Divergences, reach: Reach = AGENTS_AGAIN
+    ) -> None:
         self.execution_id = record.execution_id
         self.taken: list[str] = []
+        self.asked = 0
         self._plan = plan
         self._divergences = divergences
+        self._reach = reach
         self._lock = threading.Lock()
         self._root: dict[int, RecordedQuestion] = {}
         self._made: set[int] = set()
         self._ends: dict[str, int] = {}
-        self._tapes: dict[str, _Tape] = {}
+        self._tapes: dict[str, Tape] = {}
+        self._again: dict[tuple[str, int], Answer] = {}
         for question in record.questions:
             if question.scope == ROOT_SCOPE:
                 self._root[question.ordinal] = question
             elif question.kind not in TELLING_KINDS:
-                self._tapes.setdefault(question.scope, _Tape()).questions.append(question)
+                self._tape(question.scope).add(question)
+
+    @property
+    def is_live(self) -> bool:
+        """Whether the world is asked again."""
+        return self._reach.depth is Depth.LIVE
 
     def begin(self, question: Question) -> Ticket:
         """See `Session.begin`.
@@ -107,22 +85,26 @@ class ReplaySession:
         with self._lock:
             if question.scope == ROOT_SCOPE:
                 return self._begin_root(question)
-            return Ticket(question, self._match(question))
+            answer = self._match(question)
+            if not self._reach.asks(question):
+                return Ticket(question, answer)
+            self.asked += 1
+            self._again[question.scope, question.ordinal] = answer
+            return Ticket(question)
 
     def end(self, ticket: Ticket, answer: Answer) -> Answer:
-        """Compares what an agent answered with what it had answered; all else was on record already."""
+        """Compares what an agent, or the world that was asked again, answered with what is on record."""
         question = ticket.question
+        if question.kind != "agent":
+            recorded = self._again.pop((question.scope, question.ordinal))
+            self._compare(question, question.scope, recorded, answer)
+            return answer
         # What the attempt did not ask is noted before what it answered, which may well follow from it.
-        self._ends[attempt_scope(question.ordinal)] = self._divergences.place()
-        recorded = self._root[question.ordinal].answer
-        if recorded is not None and (recorded.ok, recorded.data) != (answer.ok, answer.data):
-            with self._lock:
-                self._divergences.note_all(
-                    DivergenceKind.OUTCOME,
-                    attempt_scope(question.ordinal),
-                    label(question),
-                    differences(_shown(recorded), _shown(answer)),
-                )
+        scope = attempt_scope(question.ordinal)
+        self._ends[scope] = self._divergences.place()
+        attempted = self._root[question.ordinal].answer
+        if attempted is not None:
+            self._compare(question, scope, attempted, answer)
         return answer
 
     def cancel(self, attempt: int, name: str, answer: Answer) -> Answer:
@@ -135,46 +117,87 @@ class ReplaySession:
     def halt(self, scope: str, what: str, detail: Any) -> ReplayHalted:
         """Notes that code in a scope tried to touch the world; returns what unwinds it."""
         with self._lock:
-            self._divergences.note(Divergence(DivergenceKind.UNEXPECTED, scope, what, "", ABSENT, detail))
-            self._tapes.setdefault(scope, _Tape()).halted = True
+            self._divergences.note(
+                Divergence(DivergenceKind.UNEXPECTED, scope, what, "", ABSENT, detail, asking_line())
+            )
+            self._tape(scope).halted = True
         return ReplayHalted(what)
 
     def finish(self, *, halted: bool) -> None:
-        """Notes what is on record and was never asked, and what was asked out of order.
+        """Notes what is on record and was never asked, and what was asked otherwise than on record.
 
         Args:
             halted: the execution did not come to its end, so what would have followed is not missed.
         """
-        for scope, tape in sorted(self._tapes.items()):
-            self._finish_scope(scope, tape)
-        if halted:
+        with self._lock:
+            for scope, tape in sorted(self._tapes.items()):
+                if not tape.is_as_recorded:
+                    attempt = scope.partition("/")[0]
+                    defined, ends = self._defined(attempt), self._ends.get(attempt)
+                    compare_scope(scope, tape, self._divergences, ends=ends, defined=defined)
+            for ordinal, question in sorted(self._root.items()):
+                if ordinal not in self._made and not halted:
+                    scope = attempt_scope(ordinal)
+                    self._divergences.note(
+                        Divergence(
+                            DivergenceKind.MISSING,
+                            scope,
+                            label(question),
+                            "",
+                            told(question),
+                            ABSENT,
+                            self._defined(scope),
+                        )
+                    )
+
+    def _tape(self, scope: str) -> Tape:
+        if scope not in self._tapes:
+            self._tapes[scope] = Tape(self._divergences.ignored_places.masked)
+        return self._tapes[scope]
+
+    def _defined(self, attempt: str) -> str:
+        number = attempt.removeprefix(attempt_scope(0)[:-1])
+        known = number.isdigit() and int(number) < len(self._plan.steps)
+        return definition_line(self._plan.steps[int(number)]) if known else ""
+
+    def _compare(self, question: Question, scope: str, recorded: Answer, answer: Answer) -> None:
+        if (recorded.ok, recorded.data) == (answer.ok, answer.data):
             return
-        for ordinal, question in sorted(self._root.items()):
-            if ordinal not in self._made:
-                self._missing(attempt_scope(ordinal), question, None)
+        source = self._defined(scope) if question.kind == "agent" else asking_line()
+        with self._lock:
+            self._divergences.note_all(
+                DivergenceKind.OUTCOME,
+                scope,
+                label(question),
+                places(_shown(recorded), _shown(answer)),
+                source=source,
+            )
 
     def _begin_root(self, question: Question) -> Ticket:
         recorded = self._root.get(question.ordinal)
         if recorded is None or (recorded.kind, recorded.name) != (question.kind, question.name):
+            scope = attempt_scope(question.ordinal) if question.kind == "agent" else ROOT_SCOPE
             self._divergences.note(
                 Divergence(
                     DivergenceKind.UNEXPECTED,
-                    attempt_scope(question.ordinal) if question.kind == "agent" else ROOT_SCOPE,
+                    scope,
                     label(question),
                     "",
                     ABSENT if recorded is None else label(recorded),
                     label(question),
+                    self._defined(scope),
+                    "" if recorded is None else label(recorded),
                 )
             )
             raise ReplayHalted(label(question))
         self._made.add(question.ordinal)
         answer = recorded.answer
         if answer is None:
-            raise self._unanswered(question)
+            raise self._unanswered(question, self._defined(attempt_scope(question.ordinal)))
         if question.kind != "agent":
             return Ticket(question, answer)
         definition = self._plan.steps[question.ordinal].definition
-        if answer.refused or definition.remote or definition.side_effect == "irreversible":
+        if answer.refused or self._reach.takes(definition):
             if not answer.refused:
                 self.taken.append(definition.name)
             self._take(attempt_scope(question.ordinal))
@@ -188,82 +211,35 @@ class ReplaySession:
                 tape.halted = True
 
     def _match(self, question: Question) -> Answer:
-        tape = self._tapes.setdefault(question.scope, _Tape())
+        tape = self._tape(question.scope)
         if tape.halted:
             raise ReplayHalted(f"scope {question.scope} has left its record")
-        index = tape.find(question)
-        if index is None:
-            index = tape.nearest(question)
-            if index is None:
-                raise self._unexpected(tape, question)
-            recorded = tape.questions[index]
-            self._divergences.note_all(
-                DivergenceKind.ARGUMENTS,
-                question.scope,
-                label(question),
-                encoded_differences(recorded.arguments, question.arguments),
-            )
-        recorded = tape.questions[index]
-        if index != tape.head and not (question.unordered or recorded.unordered):
-            self._skip(tape, index, question)
-        tape.use(index)
+        if tape.lacks(question):
+            return Answer(ok=True, data=ABSENT_ANSWERS[question.kind])
+        recorded = tape.due(question)
+        if recorded is None:
+            recorded = tape.stray(question, self._divergences.place(), asking_line())
+        if recorded is None:
+            tape.halted = True
+            raise ReplayHalted(label(question))
         if recorded.answer is None:
             tape.halted = True
-            raise self._unanswered(question)
+            raise self._unanswered(question, asking_line())
         return recorded.answer
 
-    def _unanswered(self, question: Question) -> ReplayHalted:
+    def _unanswered(self, question: Question, source: str) -> ReplayHalted:
         self._divergences.note(
             Divergence(
-                DivergenceKind.MISSING, question.scope, label(question), "/answer", ABSENT, _told(question)
+                DivergenceKind.MISSING,
+                question.scope,
+                label(question),
+                "/answer",
+                ABSENT,
+                told(question),
+                source,
             )
         )
         return ReplayHalted(f"no answer to {label(question)} is on record")
-
-    def _skip(self, tape: _Tape, index: int, question: Question) -> None:
-        for passed in range(tape.head, index):
-            if (
-                passed not in tape.used
-                and passed not in tape.skipped
-                and not tape.questions[passed].unordered
-            ):
-                tape.skipped[passed] = (self._divergences.place(), label(question))
-
-    def _unexpected(self, tape: _Tape, question: Question) -> ReplayHalted:
-        tape.halted = True
-        due = tape.questions[tape.head] if tape.head < len(tape.questions) else None
-        self._divergences.note(
-            Divergence(
-                DivergenceKind.UNEXPECTED,
-                question.scope,
-                label(question),
-                "",
-                ABSENT if due is None else _told(due),
-                _told(question),
-            )
-        )
-        return ReplayHalted(label(question))
-
-    def _finish_scope(self, scope: str, tape: _Tape) -> None:
-        for index, question in enumerate(tape.questions):
-            place, instead = tape.skipped.get(index, (None, ""))
-            if index in tape.used:
-                if place is not None:
-                    self._divergences.note(
-                        Divergence(
-                            DivergenceKind.REORDERED, scope, label(question), "", label(question), instead
-                        ),
-                        place,
-                    )
-            elif not tape.halted or place is not None:
-                self._missing(
-                    scope, question, self._ends.get(scope.partition("/")[0]) if place is None else place
-                )
-
-    def _missing(self, scope: str, question: RecordedQuestion, place: int | None) -> None:
-        self._divergences.note(
-            Divergence(DivergenceKind.MISSING, scope, label(question), "", _told(question), ABSENT), place
-        )
 
 
 def _shown(answer: Answer) -> dict[str, Any]:
@@ -273,7 +249,3 @@ def _shown(answer: Answer) -> dict[str, Any]:
         "payload": tree if answer.ok else None,
         "status": "success" if answer.ok else "error",
     }
-
-
-def _told(question: Question | RecordedQuestion) -> dict[str, Any]:
-    return {"arguments": values.parse(question.arguments), "kind": question.kind, "name": question.name}

@@ -1,19 +1,32 @@
 """The tripwire: stops sockets, subprocesses and file writes while a replay runs agent code.
 
 An audit hook (PEP 578) cannot be taken out again, so one is put in at the first replay and does nothing
-unless the thread's context says that a replay runs. C code that raises no audit event escapes it, and so do
-threads that an agent starts without a copy of its context.
+unless the context says that a replay runs; threads and tasks that carry the agent's context are watched like
+the agent itself. What acts through other events (``shutil.copyfile``, ``http.client.connect``,
+``tempfile.mkstemp``, ``webbrowser.open``) is stopped at those. Two things of the standard library raise no
+event and are watched where they happen: traffic on connections that were open before the replay, and
+processes that multiprocessing spawns.
+
+Not stopped, because it changes nothing outside of the process: reading files, the null device, byte code of
+imports, databases in memory or opened read-only, descriptors that are open already (stdout among them).
+
+What escapes: C code that raises no audit event (database drivers, native HTTP clients, ``os.mkfifo``),
+native functions that were looked up before the replay or are not known by name to act, and workers of a pool
+that were started before it. Against the network of all these stands replay/isolation.py.
 """
 
 from __future__ import annotations
 
 import contextlib
 import contextvars
+import functools
 import os
 import re
+import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from types import FrameType
 from typing import Any, Final
 
 #: Told of the event and its arguments; returns what is raised in the code that caused it.
@@ -27,16 +40,39 @@ _install_lock = threading.Lock()
 
 _FORBIDDEN: Final = frozenset(
     {
-        "os.chmod", "os.chown", "os.exec", "os.fork", "os.forkpty", "os.kill", "os.killpg", "os.link",
-        "os.mkdir", "os.posix_spawn", "os.putenv", "os.remove", "os.rename", "os.rmdir", "os.spawn",
-        "os.startfile", "os.symlink", "os.system", "os.truncate", "os.unsetenv", "os.utime", "pty.spawn",
-        "shutil.move", "shutil.rmtree", "socket.bind", "socket.connect", "socket.getaddrinfo",
-        "socket.gethostbyaddr", "socket.gethostbyname", "socket.sendmsg", "socket.sendto", "subprocess.Popen",
+        "_winapi.CreateJunction", "_winapi.CreateProcess", "_winapi.TerminateProcess",
+        "os.chflags", "os.chmod", "os.chown", "os.exec", "os.fork", "os.forkpty", "os.kill", "os.killpg",
+        "os.lchflags", "os.link", "os.mkdir", "os.posix_spawn", "os.putenv", "os.remove", "os.removexattr",
+        "os.rename", "os.rmdir", "os.setxattr", "os.spawn", "os.startfile", "os.startfile/2", "os.symlink",
+        "os.system", "os.truncate", "os.unsetenv", "os.utime", "pty.spawn", "resource.prlimit",
+        "shutil.move", "shutil.rmtree", "signal.pthread_kill",
+        "socket.bind", "socket.connect", "socket.getaddrinfo", "socket.gethostbyaddr", "socket.gethostbyname",
+        "socket.getnameinfo", "socket.sendmsg", "socket.sendto", "socket.sethostname",
+        "sqlite3.enable_load_extension", "sqlite3.load_extension", "subprocess.Popen", "sys.remote_exec",
+        "syslog.openlog", "syslog.syslog",
+        "winreg.ConnectRegistry", "winreg.CreateKey", "winreg.DeleteKey", "winreg.DeleteValue",
+        "winreg.LoadKey", "winreg.SaveKey", "winreg.SetValue",
+        # Raised by this module.
+        "_posixsubprocess.fork_exec", "socket.recv", "socket.send",
+    }
+)  # fmt: skip
+#: These act or not, depending on their arguments.
+_JUDGED: Final = frozenset({"ctypes.dlsym", "ctypes.dlsym/handle", "open", "sqlite3.connect"})
+#: ctypes tells which function is looked up, and never which one is called or with what. So `open` passes.
+_NATIVE: Final = frozenset(
+    {
+        "bind", "chmod", "chown", "clone", "connect", "creat", "execl", "execle", "execlp", "execv",
+        "execve", "execvp", "execvpe", "fork", "kill", "killpg", "link", "linkat", "mkdir", "mkdirat",
+        "mkfifo", "mknod", "popen", "posix_spawn", "posix_spawnp", "remove", "rename", "renameat",
+        "renameat2", "rmdir", "send", "sendmmsg", "sendmsg", "sendto", "symlink", "symlinkat", "syscall",
+        "system", "truncate", "unlink", "unlinkat", "vfork",
     }
 )  # fmt: skip
 _WRITING: Final = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 #: What an import leaves behind is the interpreter's doing, not the agent's.
 _BYTECODE: Final = re.compile(r"(\.pyc(\.\d+)?|[\\/]__pycache__)$")
+_READ_ONLY: Final = re.compile(r"[?&](mode=(ro|memory)|immutable=1)(&|$)")
+_IMPORT: Final = "<frozen importlib._bootstrap>"
 
 
 @contextlib.contextmanager
@@ -52,14 +88,27 @@ def watched(on_touch: OnTouch) -> Iterator[None]:
 
 def _install() -> None:
     global _installed  # noqa: PLW0603 - an audit hook is the interpreter's, and is put in once
+    encrypted = _encrypted()
+    if _installed and (encrypted is None or _is_watched(encrypted)):
+        return
     with _install_lock:
         if not _installed:
             sys.addaudithook(_hook)
+            _watch_connections(socket.socket, sending=("send", "sendall"), receiving=("recv", "recv_into"))
+            _watch_spawning()
             _installed = True
+        # Encrypted connections send and receive by other functions, which most programs never load.
+        if encrypted is not None and not _is_watched(encrypted):
+            _watch_connections(encrypted, sending=("send", "write"), receiving=("recv", "recv_into", "read"))
+
+
+def _encrypted() -> type[Any] | None:
+    """The class of encrypted sockets; None where it is not loaded, or is being loaded at this moment."""
+    return getattr(sys.modules.get("ssl"), "SSLSocket", None)
 
 
 def _hook(event: str, args: tuple[Any, ...]) -> None:
-    if event not in _FORBIDDEN and event not in ("open", "sqlite3.connect"):
+    if event not in _FORBIDDEN and event not in _JUDGED:
         return
     on_touch = _watching.get()
     if on_touch is None or _is_harmless(event, args):
@@ -74,7 +123,11 @@ def _hook(event: str, args: tuple[Any, ...]) -> None:
 
 def _is_harmless(event: str, args: tuple[Any, ...]) -> bool:
     if event == "sqlite3.connect":
-        return args[0] in (":memory:", b":memory:", "")
+        return _is_kept_as_it_is(args[0])
+    if event.startswith("ctypes."):
+        return args[1] not in _NATIVE
+    if event in ("os.putenv", "os.unsetenv"):
+        return _is_importing()
     path = args[0] if args else None
     if event == "open":
         flags = args[2] if isinstance(args[2], int) else 0
@@ -85,3 +138,65 @@ def _is_harmless(event: str, args: tuple[Any, ...]) -> bool:
 def _is_scratch(path: Any) -> bool:
     text = os.fsdecode(path) if isinstance(path, str | bytes | os.PathLike) else ""
     return text == os.devnull or _BYTECODE.search(text) is not None
+
+
+def _is_kept_as_it_is(database: Any) -> bool:
+    text = os.fsdecode(database) if isinstance(database, str | bytes | os.PathLike) else ""
+    if not text.startswith("file:"):
+        return text in ("", ":memory:")
+    return text.startswith("file::memory:") or _READ_ONLY.search(text) is not None
+
+
+def _is_importing() -> bool:
+    """Whether a module is being loaded: some set variables for the libraries that they load."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        if frame.f_code.co_filename == _IMPORT:
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _is_watched(kind: type) -> bool:
+    return hasattr(vars(kind).get("send"), "__wrapped__")
+
+
+def _watch_connections(kind: type, *, sending: tuple[str, ...], receiving: tuple[str, ...]) -> None:
+    """Sending on a connection raises no event, so one that was opened before the replay needs this."""
+    for event, names in (("socket.send", sending), ("socket.recv", receiving)):
+        for name in names:
+            setattr(kind, name, _watching_traffic(event, getattr(kind, name)))
+
+
+def _watching_traffic(event: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def watching(connection: Any, *args: Any, **kwargs: Any) -> Any:
+        if _watching.get() is not None and not _is_own_pair(connection):
+            _hook(event, (connection,))
+        return function(connection, *args, **kwargs)
+
+    return watching
+
+
+def _is_own_pair(connection: Any) -> bool:
+    """Whether both ends have no name, as the pair by which an event loop wakes itself."""
+    if connection.family != getattr(socket, "AF_UNIX", None):
+        return False
+    with contextlib.suppress(OSError):
+        return not connection.getsockname() and not connection.getpeername()
+    return False
+
+
+def _watch_spawning() -> None:
+    try:
+        import _posixsubprocess
+    except ImportError:  # Windows raises events for all of it
+        return
+    fork_exec = _posixsubprocess.fork_exec
+
+    @functools.wraps(fork_exec)
+    def watching(*args: Any) -> int:
+        _hook("_posixsubprocess.fork_exec", args[:1])
+        return fork_exec(*args)
+
+    _posixsubprocess.fork_exec = watching

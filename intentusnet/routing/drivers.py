@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
 import queue
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final, TypeVar
 
 from intentusnet import values
-from intentusnet.errors import ControlSignal
+from intentusnet.errors import BranchCancelled, ControlSignal
 from intentusnet.response import ErrorCode, ErrorInfo
 from intentusnet.routing.plan import Plan
 from intentusnet.routing.strategies import Attempts, Finished, Outcome, route
@@ -66,8 +68,12 @@ def _bound(attempt: Callable[[int], Answer], number: int) -> Callable[[], Answer
     return lambda: attempt(number)
 
 
-def concurrently(calls: Sequence[Callable[[], T]]) -> list[T]:
-    """Runs the calls at once, each in a thread of its own with a copy of the caller's context.
+def concurrently(calls: Sequence[Callable[[], T]], limit: int | None = None) -> list[T]:
+    """Runs the calls at once, each with its own copy of the caller's context.
+
+    Args:
+        calls: what is called.
+        limit: so many at once; without it all of them, each in a thread of its own.
 
     Returns:
         Their results, in the order of the calls.
@@ -78,16 +84,31 @@ def concurrently(calls: Sequence[Callable[[], T]]) -> list[T]:
     """
     results: dict[int, T] = {}
     faults: dict[int, BaseException] = {}
+    width = len(calls) if limit is None else min(limit, len(calls))
+    waiting = deque(range(width, len(calls)))
+    context = contextvars.copy_context()
 
-    def run(number: int, call: Callable[[], T]) -> None:
+    def run(number: int) -> None:
         try:
-            results[number] = call()
+            results[number] = context.copy().run(calls[number])
         except BaseException as fault:  # noqa: BLE001 - handed to the caller's thread below
             faults[number] = fault
+            if isinstance(fault, (BranchCancelled, KeyboardInterrupt)):
+                waiting.clear()  # nobody waits for the rest
 
-    threads = [_start(run, number, call) for number, call in enumerate(calls)]
-    for thread in threads:
-        thread.join()
+    def work(number: int, _: None) -> None:
+        run(number)
+        while waiting:
+            with contextlib.suppress(IndexError):  # another thread was faster
+                run(waiting.popleft())
+
+    try:
+        threads = [_start(work, number, None) for number in range(width)]
+        for thread in threads:
+            thread.join()
+    except BaseException:
+        waiting.clear()
+        raise
     if faults:
         raise faults[min(faults, key=lambda number: (not isinstance(faults[number], SIGNALS), number))]
     return [results[number] for number in range(len(calls))]

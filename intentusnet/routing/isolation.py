@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from intentusnet.agents import Agent
-from intentusnet.errors import ControlSignal, InvalidInput, UnrecordableValue
-from intentusnet.response import ErrorCode, ErrorInfo
+from intentusnet.errors import ControlSignal, DeadlineExceeded, InvalidInput, UnrecordableValue
+from intentusnet.response import ErrorCode, ErrorInfo, message_of
 from intentusnet.transcript import Answer
 
 
@@ -30,6 +30,8 @@ def call_inline(agent: Agent, payload: bytes, context: Any) -> Answer:
         result = agent.call(argument, context)
     except (ControlSignal, KeyboardInterrupt):
         raise
+    except DeadlineExceeded as fault:
+        return _failed(_late(agent, fault))
     except BaseException as fault:  # noqa: BLE001 - exceptions of agents never escape the router
         return _failed(ErrorInfo.from_exception(fault))
     try:
@@ -47,6 +49,16 @@ def call_inline(agent: Agent, payload: bytes, context: Any) -> Answer:
 
 def _failed(error: ErrorInfo) -> Answer:
     return Answer(ok=False, data=error.encode())
+
+
+def _late(agent: Agent, fault: DeadlineExceeded) -> ErrorInfo:
+    # It stopped where it was, which says nothing of what its body had done by then.
+    harmless = agent.definition.side_effect == "read_only"
+    return ErrorInfo(
+        code=ErrorCode.AGENT_TIMEOUT if harmless else ErrorCode.IN_DOUBT,
+        message=f"agent {agent.name!r} stopped in its work: {message_of(fault)}",
+        type=type(fault).__name__,
+    )
 
 
 def _misfit(agent: Agent, fault: InvalidInput) -> ErrorInfo:

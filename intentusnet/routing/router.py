@@ -43,6 +43,10 @@ class Recorder(Session, Protocol):
         """Ends the execution; returns the fingerprint if it was recorded."""
         ...
 
+    def abandon(self, fault: BaseException) -> None:
+        """Ends the execution without an outcome, because of what was raised."""
+        ...
+
     @property
     def attempts(self) -> tuple[tuple[str, Answer], ...]:
         """Each agent that was called and its answer, in the order of the plan."""
@@ -94,9 +98,16 @@ class IntentRouter:
     def route_request(self, request: Request) -> AgentResponse:
         """Routes a request whose payload is encoded already, such as a child intent's."""
         plan = self.plan(request.envelope, request.depth)
-        session = self._open_session(request, plan)
-        outcome = self.execute(plan, request, session)
-        fingerprint = session.close(outcome)
+        return self.run(plan, request, self._open_session(request, plan))
+
+    def run(self, plan: Plan, request: Request, session: Recorder) -> AgentResponse:
+        """Runs a plan in a session to its end, and closes it."""
+        try:
+            outcome = self.execute(plan, request, session)
+            fingerprint = session.close(outcome)
+        except BaseException as fault:
+            session.abandon(fault)
+            raise
         return AgentResponse(
             execution_id=session.execution_id,
             status="success" if outcome.ok else "error",
@@ -109,9 +120,10 @@ class IntentRouter:
             fingerprint=fingerprint,
         )
 
-    def plan(self, envelope: IntentEnvelope, depth: int = 0) -> Plan:
-        """Who would be called, and why; calls nobody."""
-        return make_plan(envelope, self.registry, self.policy, depth=depth, max_depth=self._max_depth)
+    def plan(self, envelope: IntentEnvelope, depth: int = 0, registry: Registry | None = None) -> Plan:
+        """Who would be called, and why; calls nobody. With a registry: if the agents were those."""
+        agents = self.registry if registry is None else registry
+        return make_plan(envelope, agents, self.policy, depth=depth, max_depth=self._max_depth)
 
     def execute(self, plan: Plan, request: Request, session: Session) -> Outcome:
         """Runs a plan in a session: live, or from a record."""

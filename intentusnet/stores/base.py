@@ -20,6 +20,7 @@ from intentusnet.log.entry import Draft, Entry
 from intentusnet.log.segment import MAX_BYTES, MAX_ENTRIES
 from intentusnet.log.verify import Progress, VerifyReport
 from intentusnet.record import ExecutionRecord
+from intentusnet.stores.custody import Custody
 
 STATUSES: Final = ("success", "error", "interrupted")
 MAX_LIMIT: Final = 1000
@@ -251,6 +252,11 @@ class ExecutionStore(Protocol):
     @property
     def durability(self) -> Durability:
         """How durable an entry is when an append returns that is not told otherwise."""
+        ...
+
+    @property
+    def custody(self) -> Custody:
+        """Who has an execution in hand."""
         ...
 
     def append(self, drafts: Sequence[Draft], *, durability: Durability | None = None) -> Sequence[int]:

@@ -32,6 +32,7 @@ from intentusnet.log.writer import LogWriter
 from intentusnet.record import ExecutionRecord, fold
 from intentusnet.stores.base import EVERYTHING, Page, Query, StoreSettings
 from intentusnet.stores.blobs import Blobs, Collected
+from intentusnet.stores.custody import FileCustody
 from intentusnet.stores.finding import not_found, resolve
 from intentusnet.stores.index import Index
 from intentusnet.stores.listing import page
@@ -83,6 +84,7 @@ class FileExecutionStore:
         self._identity: Identity | None = None
         self._unmade: tuple[str, str] | None = None
         self._closed = False
+        self.custody = FileCustody(self._path, self._open_writer)
         _ALL.add(self)
 
     @property
@@ -269,6 +271,7 @@ class FileExecutionStore:
             if writer is not None:
                 writer.close()
         finally:
+            self.custody.close()
             if self._compression is not None:
                 self._compression.join()
 
@@ -283,6 +286,7 @@ class FileExecutionStore:
     def after_fork(self) -> None:
         """Starts afresh in a child process, where the lock may be held by a thread that does not exist."""
         self._lock = threading.Lock()
+        self.custody.after_fork()
 
     def _found(self) -> Identity | None:
         """The store's identity, once there is a store; it never changes."""

@@ -21,6 +21,7 @@ from intentusnet.log.verify import Part, Progress, VerifyReport, verify_parts
 from intentusnet.record import ExecutionRecord, fold
 from intentusnet.references import BlobRef
 from intentusnet.stores.base import EVERYTHING, Page, Query, Row
+from intentusnet.stores.custody import MemoryCustody
 from intentusnet.stores.finding import has_text, matches, not_found, page_of, resolve, summarise
 
 _NAME = "memory"
@@ -48,6 +49,7 @@ class MemoryExecutionStore:
         self._blobs: dict[BlobRef, bytes] = {}
         self._seqs: dict[str, list[int]] = {}
         self._closed = False
+        self.custody = MemoryCustody()
 
     @property
     def store_id(self) -> str:

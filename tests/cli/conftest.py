@@ -3,6 +3,7 @@
 `run` calls the commands in this process, for speed. `run_process` runs the installed console script.
 """
 
+import itertools
 import json
 import os
 import subprocess
@@ -206,3 +207,18 @@ def portable(app: Path) -> Callable[[str, str], Path]:
             return path
 
     return export
+
+
+@pytest.fixture
+def change_to(app: Path) -> Callable[[str, str], str]:
+    """Makes a changed copy of the app, and returns what names it."""
+    made = itertools.count()
+
+    def change(old: str, new: str) -> str:
+        source = (app / "shop.py").read_text()
+        assert old in source
+        name = f"shop_changed_{next(made)}"
+        (app / f"{name}.py").write_text(source.replace(old, new))
+        return f"{name}:runtime"
+
+    return change

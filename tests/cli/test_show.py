@@ -1,7 +1,17 @@
 """`show`: one execution from its request to its outcome."""
 
 KEYS = [
-    *("execution_id", "status", "fingerprint", "opened_us", "duration_us", "parent", "children", "depth"),
+    *(
+        "execution_id",
+        "status",
+        "fingerprint",
+        "opened_us",
+        "duration_us",
+        "parent",
+        "forked_from",
+        "children",
+        "depth",
+    ),
     *("envelope", "environment", "plan", "questions", "outcome"),
 ]
 

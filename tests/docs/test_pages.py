@@ -29,7 +29,7 @@ VARYING = (
     (re.compile(r"\b(?=\w*\d)[0-9a-f]{8,64}\b"), "HEX"),
     (re.compile(r"\b[0-9a-f]{8}\b"), "HEX"),
     (re.compile(r"\b(\d{4}-)?\d\d-\d\d \d\d:\d\d:\d\dZ?"), "TIME"),
-    (re.compile(r"\d+(\.\d+)? (µs|ms|s)\b"), "TOOK"),
+    (re.compile(r"\d+(\.\d+)? (µs|ms|s)\b|\b\d+\.\d+s\b"), "TOOK"),
     (re.compile(r"\bbyte \d+"), "byte N"),
     (re.compile(r"─+"), "─"),
     (re.compile(r"[ \t]+"), " "),
@@ -112,7 +112,7 @@ class Shell:
         return b"".join(chunks).decode() + told.decode()
 
 
-@pytest.mark.parametrize("name", ["README.md", "docs/quickstart.md"])
+@pytest.mark.parametrize("name", ["README.md", "docs/quickstart.md", "docs/ci.md"])
 def test_a_page_shows_what_happens(name: str, tmp_path: Path) -> None:
     """Every command of the page, typed in order, prints what the page says."""
     shell = Shell(tmp_path)
@@ -122,6 +122,7 @@ def test_a_page_shows_what_happens(name: str, tmp_path: Path) -> None:
     compared = 0
     for block in blocks(ROOT / name):
         if block.title is not None:
+            (tmp_path / block.title).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / block.title).write_text(block.text, "utf-8")
         if block.language != "console":
             continue

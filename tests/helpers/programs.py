@@ -7,18 +7,20 @@ source of chance (a `random.Random`, or the one that hypothesis shrinks), `runti
 
 # Over 400 lines: each kind of step is drawn and done here, so that neither can forget one.
 
+import asyncio
 import contextvars
 import itertools
 import threading
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from enum import Enum
 from random import Random
-from typing import Any
+from typing import Any, Final
 
 from pydantic import BaseModel
 
@@ -219,6 +221,8 @@ def draw(rnd: Random) -> Program:
         "tenant": rnd.choice([None, "acme"]),
         "tags": rnd.choice([(), ("t",)]),
         "priority": rnd.randint(-1, 1),
+        # Each look at the clock takes 7 microseconds, so some come to their deadline on the way.
+        "timeout": rnd.choice([None, None, None, 0.0001]),
     }
     return Program(agents, _policy(rnd), request, rnd.choice(["calls", "effects"]), races[0])
 
@@ -266,7 +270,8 @@ def _step(rnd: Random, nesting: int, level: int, races: list[bool]) -> Step:
     kind = rnd.choice(
         ["effect"] * 6
         + ["now", "uuid", "random", "env", "sleep", "log", "monotonic", "mutate", "inside"]
-        + (["try", "try", "gather", "thread", "child"] if nesting < 2 else [])
+        + ["stream", "patched", "check", "usage"]
+        + (["try", "try", "gather", "map", "thread", "spawn", "child"] if nesting < 2 else [])
     )
     match kind:
         case "effect":
@@ -279,8 +284,18 @@ def _step(rnd: Random, nesting: int, level: int, races: list[bool]) -> Step:
             return ("try", _steps(rnd, nesting + 1, level, races))
         case "gather":
             return ("gather", [_steps(rnd, nesting + 1, level, races) for _ in range(rnd.randint(0, 3))])
+        case "map":
+            most = rnd.choice([None, 1, 2])
+            return ("map", rnd.randint(0, 4), most, _steps(rnd, nesting + 1, level, races))
+        case "stream":
+            return ("stream", rnd.choice(["", "a", "b"]), rnd.randint(0, 2))
+        case "patched":
+            return ("patched", rnd.choice("pq"))
         case "thread":
             return ("thread", rnd.randint(1, 3), rnd.randint(0, 3))
+        case "spawn":
+            how = rnd.choice(["thread", "pool", "task", "main task"])
+            return ("spawn", how, rnd.randint(1, 3), _steps(rnd, nesting + 1, level, races))
         case "child" if level < 2 and nesting < 2:
             return (
                 "child",
@@ -383,9 +398,25 @@ def _do(step: Step, payload: Any, ctx: Context, world: World, told: list[Any]) -
                 attributes = {
                     name: getattr(fault, name, None) for name in ("number", "code", "value", "errno")
                 }
-                told.append([type(fault).__name__, _text(fault), _plain(fault.args), attributes])
+                # Arguments that cannot be recorded are replaced by the message.
+                args = [] if isinstance(fault, Unshowable) else _plain(fault.args)
+                told.append([type(fault).__name__, _text(fault), args, attributes])
         case ("gather", branches):
             told.append(ctx.gather(*(_branch(steps, payload, ctx, world) for steps in branches)))
+        case ("map", number, limit, steps):
+            branch = _branch(steps, payload, ctx, world)
+            told.append(ctx.map(lambda item: [item, *branch()], range(number), limit=limit))
+        case ("stream", name, number):
+            told.append([ctx.random_stream(name).random() for _ in range(number)])
+        case ("patched", name):
+            told.append(ctx.patched(name))
+        case ("check",):
+            ctx.check()
+        case ("usage",):
+            ctx.usage(steps=1)
+        case ("spawn", how, number, steps):
+            done = [s for s in steps if s[0] not in _LOOPS] if how == "main task" else _told_apart(steps)
+            told.append(_spawned(how, number, _branch(done, payload, ctx, world)))
         case ("thread", threads, calls):
             told.append(_in_threads(ctx, world, threads, calls))
         case ("child", intent, routing):
@@ -430,6 +461,62 @@ def _in_threads(ctx: Context, world: World, threads: int, calls: int) -> list[li
     for thread in running:
         thread.join()
     return told
+
+
+#: What own threads and tasks may do in any order: what they are told does not depend on who asks first.
+_APART: Final = frozenset({"env", "log", "patched", "sleep", "usage"})
+
+#: What may start a loop, and so cannot be done in one.
+_LOOPS: Final = frozenset({"spawn", "try"})
+
+
+def _told_apart(steps: list[Step]) -> list[Step]:
+    """Those of the steps that give the same in whatever order threads do them."""
+    apart = [("gather", [_told_apart(branch) for branch in s[1]]) if s[0] == "gather" else s for s in steps]
+    return [
+        step
+        for step in apart
+        if step[0] in _APART
+        or (step[0] == "effect" and step[2] in ("value", "raise", "typed"))
+        or step[0] == "gather"
+    ]
+
+
+def _spawned(how: str, number: int, work: Callable[[], list[Any]]) -> list[Any]:
+    """The work done as often by threads, pool workers or tasks that the agent starts itself."""
+    match how:
+        case "thread":
+            told: list[Any] = []
+            lost: list[BaseException] = []
+
+            def run() -> None:
+                try:
+                    told.append(work())
+                except BranchCancelled:
+                    raise
+                except BaseException as fault:  # noqa: BLE001 - Python would print it
+                    lost.append(fault)
+
+            threads = [threading.Thread(target=run) for _ in range(number)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            return [told, len(lost)]
+        case "pool":
+            with ThreadPoolExecutor(2) as pool:
+                return [future.result() for future in [pool.submit(work) for _ in range(number)]]
+        case "task":
+            return asyncio.run(_tasks(number, work))
+    return asyncio.run(_main(work))
+
+
+async def _main(work: Callable[[], list[Any]]) -> list[Any]:
+    return work()
+
+
+async def _tasks(number: int, work: Callable[[], list[Any]]) -> list[Any]:
+    return list(await asyncio.gather(*(_main(work) for _ in range(number))))
 
 
 def _effect(how: str, number: int, world: World) -> Callable[..., Any]:

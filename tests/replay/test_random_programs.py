@@ -96,11 +96,15 @@ def test_thousands_of_executions_replay_to_match() -> None:
         "env",
         "sleep",
         "log",
+        "patched",
+        "check",
+        "usage",
         "unordered",
         "child",
         "AGENT_ERROR",
         "INTERNAL_AGENT_ERROR",
         "IN_DOUBT",
+        "AGENT_TIMEOUT",
         "RATE_LIMIT",
     }
     assert {kind for kind in wanted if met[kind] < 3} == set()

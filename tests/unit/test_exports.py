@@ -8,6 +8,7 @@ import pytest
 
 import intentusnet
 from intentusnet import Context, IntentusRuntime
+from intentusnet.replay.recovering import Recovering
 
 NAMES = [
     "AgentDefinition",
@@ -18,6 +19,7 @@ NAMES = [
     "Caller",
     "Capability",
     "Context",
+    "Depth",
     "Difference",
     "Divergence",
     "DivergenceKind",
@@ -30,24 +32,37 @@ NAMES = [
     "IntentRef",
     "IntentusError",
     "IntentusRuntime",
+    "Interrupted",
     "ManualClock",
     "MemoryExecutionStore",
     "Page",
     "Query",
+    "RecoveryRule",
+    "Redaction",
     "ReplayReport",
     "RoutingOptions",
     "RoutingStrategy",
     "Row",
     "SeededIds",
     "StoreSettings",
+    "Strictness",
     "Verdict",
+    "capture",
     "diff_records",
     "effect",
     "load_record",
 ]
 
+#: Methods of the runtime that have a file of their own.
+RECOVERING = {
+    "fork": "self, execution_id, at, answer",
+    "recover": "self",
+    "resolve": "self, execution_id, happened, *, by, question, answer",
+    "resume": "self, execution_id",
+}
+
 RUNTIME = {
-    "__init__": "self, *, store, policy, clock, ids, environ, write_ahead, max_depth",
+    "__init__": "self, *, store, policy, clock, ids, environ, write_ahead, max_depth, capture",
     "agent": "self, name, *, handles, version, rank, remote, side_effect, idempotent, description",
     "close": "self",
     "configure": "self, *, store, policy",
@@ -57,7 +72,7 @@ RUNTIME = {
     ),
     "plan": "self, envelope",
     "policy": None,
-    "replay": "self, record",
+    "replay": "self, record, *, strictness, ignore, depth, nested, allow_acting",
     "route": (
         "self, intent, payload, *, strategy, target, fallback, prefer, caller, roles, tenant, tags, "
         "priority, timeout, idempotency_key, traceparent, durability"
@@ -65,6 +80,8 @@ RUNTIME = {
     "router": None,
 }
 CONTEXT = {
+    "check": "self",
+    "deadline": None,
     "effect": "self, name, function, /, *args, **kwargs",
     "env": "self, name, default",
     "envelope": None,
@@ -72,14 +89,18 @@ CONTEXT = {
     "gather": "self, *calls",
     "idempotency_key": None,
     "log": "self, message, /, **fields",
+    "map": "self, function, items, *, limit",
     "monotonic": "self",
     "now": "self",
+    "patched": "self, patch",
     "random": None,
+    "random_stream": "self, name",
     "route": (
         "self, intent, payload, *, strategy, target, fallback, prefer, caller, tags, priority, "
         "idempotency_key"
     ),
     "sleep": "self, seconds",
+    "usage": "self, **counts",
     "uuid": "self",
 }
 
@@ -109,7 +130,9 @@ def test_each_exported_name_can_be_imported_first() -> None:
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
 
 
-@pytest.mark.parametrize(("kind", "promised"), [(IntentusRuntime, RUNTIME), (Context, CONTEXT)])
+@pytest.mark.parametrize(
+    ("kind", "promised"), [(IntentusRuntime, RUNTIME), (Recovering, RECOVERING), (Context, CONTEXT)]
+)
 def test_the_signatures_are_those_that_were_promised(kind: type, promised: dict[str, str | None]) -> None:
     """Each public method has these parameters, in this order, and there is no other."""
     public = {name: signature(member) for name, member in vars(kind).items() if not name.startswith("_")}

@@ -31,6 +31,10 @@ def asking(ctx: Context) -> Any:
     return {"a": (1, 2)}
 
 
+#: Keys that a body may lack, or whose values the fold has no use for.
+OPTIONAL = {"idempotent", "side_effect", "child", "count", "digest", "kind", "arguments", "runner"}
+
+
 def test_a_record_tells_the_execution() -> None:
     """Envelope, plan, questions with their answers, children, response, times."""
     record = recorded(asking, payload={"p": 1}, caller="ann", strategy="fallback")
@@ -92,7 +96,7 @@ def test_bodies_of_another_format_are_refused() -> None:
     for number, entry in enumerate(entries):
         body = values.parse(entry.body)
         for key in body:
-            if key in ("idempotent", "side_effect", "child", "count", "digest", "kind", "arguments"):
+            if key in OPTIONAL:
                 continue
             lacking = Line(entry.kind, values.dumps({k: v for k, v in body.items() if k != key}))
             others = [*entries[:number], lacking, *entries[number + 1 :]]

@@ -151,7 +151,7 @@ def test_the_environment_names_what_ran() -> None:
 
 def test_the_environments_that_are_remembered_have_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     """Beyond it the memory starts afresh, and nothing is lost."""
-    monkeypatch.setattr("intentusnet.runtime._REMEMBERED", 1)
+    monkeypatch.setattr("intentusnet.replay.environment._REMEMBERED", 1)
     runtime = IntentusRuntime(store=MemoryExecutionStore())
     for name in ("a", "b"):
         runtime.agent(name, handles=name)(lambda: 1)

@@ -1,5 +1,6 @@
 """What can be replayed, what cannot, and what the report says."""
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -159,28 +160,65 @@ def test_a_report_is_printed_by_its_parts() -> None:
     now.agent("a", handles="x")(lambda: 2)
     now.agent("b", handles="x")(lambda: 2)
     told = now.replay(record).as_dict()
+    source = told["divergences"][0]["source"]
+    assert re.fullmatch(r".*test_replayer\.py:[0-9]+", source)
+    outcome = {
+        "kind": "outcome",
+        "scope": "attempt:0",
+        "question": "agent a [0]",
+        "pointer": "/payload",
+        "expected": 1,
+        "actual": 2,
+        "source": source,
+        "nearest": "",
+    }
     assert told == {
         "execution_id": record.execution_id,
         "verdict": "diverged",
-        "divergences": [
-            {
-                "kind": "outcome",
-                "scope": "attempt:0",
-                "question": "agent a [0]",
-                "pointer": "/payload",
-                "expected": 1,
-                "actual": 2,
-            },
-            {
-                "kind": "response",
-                "scope": "",
-                "question": "",
-                "pointer": "/payload",
-                "expected": 1,
-                "actual": 2,
-            },
-        ],
+        "divergences": [outcome, {**outcome, "kind": "response", "scope": "", "question": ""}],
         "reason": "",
         "taken": [],
         "guards": ["audit-hook"],
+        "strictness": "result",
+        "depth": "agents",
+        "ignored": 0,
+        "asked": 0,
+        "children": [],
     }
+
+
+def test_what_a_record_need_not_have_is_no_divergence() -> None:
+    """A change that is younger than the record is not there, and a check that is not on record has passed."""
+
+    def now(ctx: Context) -> Any:
+        ctx.check()
+        name = "new" if ctx.patched("other-name") else "old"
+        ctx.check()
+        return ctx.effect(name, abs, 1)
+
+    runtime, old = recorded(lambda ctx: ctx.effect("old", abs, 1))
+    later = IntentusRuntime(store=MemoryExecutionStore())
+    for name in "ab":
+        later.agent(name, handles="x")(now)
+    assert later.replay(old).verdict is Verdict.MATCH
+    young = later.store.get(later.route("x").execution_id)
+    assert later.replay(young).verdict is Verdict.MATCH
+    report = runtime.replay(young)
+    assert [(d.kind.value, d.question) for d in report.divergences[:2]] == [
+        ("unexpected", "effect old [0]"),
+    ]
+
+
+def test_a_patch_is_found_on_record_after_other_questions_have_changed() -> None:
+    """A question before it that differs does not turn the new branch into the old one."""
+
+    def agent_of(number: int) -> Callable[..., Any]:
+        def agent(ctx: Context) -> Any:
+            ctx.effect("f", abs, number)
+            return ctx.effect("new" if ctx.patched("p") else "old", abs, 1)
+
+        return agent
+
+    _, record = recorded(agent_of(1))
+    now, _ = recorded(agent_of(2))
+    assert [d.kind.value for d in now.replay(record).divergences] == ["arguments"]

@@ -1,0 +1,205 @@
+"""`Asker`: puts an agent's questions to a session, each from the scope in which it is asked.
+
+`Context` is what agents see of it; hooks that catch what agents do not ask themselves use `begin` and `end`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from intentusnet import raised, values
+from intentusnet.errors import ControlSignal, InvalidInput
+from intentusnet.ids import Clock, Ids
+from intentusnet.refusals import describe
+from intentusnet.response import AgentResponse
+from intentusnet.routing.drivers import concurrently
+from intentusnet.routing.router import Request
+from intentusnet.scopes import Scope, covered, inside_effect
+from intentusnet.tags import is_text
+from intentusnet.transcript import NO_ARGUMENTS, Answer, Question, Session, Ticket, ask, branch_scope
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What a context needs to ask the world: injected by the runtime.
+
+    Attributes:
+        clock, ids: time and chance.
+        environ: environment variables.
+        route: routes a child request.
+        capture: what the runtime's hooks are to catch, in their own terms; None for nothing.
+    """
+
+    clock: Clock
+    ids: Ids
+    environ: Mapping[str, str]
+    route: Callable[[Request], AgentResponse]
+    capture: object = None
+
+
+class Asker:
+    """Puts the questions of one call of an agent to a session.
+
+    Args:
+        session: where answers come from.
+        request: the execution's request.
+        scope: the scope of the attempt.
+        world: asked if the session has no answer.
+    """
+
+    def __init__(self, session: Session, request: Request, scope: str, world: World) -> None:
+        self._session = session
+        self._request = request
+        self._root = Scope(scope)
+        self._world = world
+        self._ended = False
+        self._open: dict[int, Callable[[], None]] = {}
+
+    @property
+    def capture(self) -> object:
+        """What hooks are to catch, in their own terms; None for nothing."""
+        return self._world.capture
+
+    def begin(
+        self,
+        kind: str,
+        name: str,
+        arguments: bytes = NO_ARGUMENTS,
+        side_effect: str = "read_only",
+        idempotent: bool = False,
+    ) -> Ticket:
+        """Takes note of a question that a hook has caught; see `Session.begin`.
+
+        Args:
+            kind, name: what is asked; a kind of ``transcript.ACTING_KINDS`` is on record before it is done.
+            arguments: encoded by ``values``.
+            side_effect, idempotent: what asking may do to the world.
+
+        Returns:
+            A ticket, with the answer if the session has it. Otherwise the hook asks the world within
+                `covered`, and hands the answer to `end`.
+        """
+        return self._session.begin(self._question(kind, name, arguments, side_effect, idempotent))
+
+    def end(self, ticket: Ticket, answer: Answer) -> Answer:
+        """Takes note of what the world answered to a hook; see `Session.end`."""
+        return self._session.end(ticket, answer)
+
+    def at_end(self, key: int, finish: Callable[[], None] | None) -> None:
+        """Has something called when the agent's call ends, under a key; None takes it back."""
+        if finish is None:
+            self._open.pop(key, None)
+        else:
+            self._open[key] = finish
+
+    def close(self) -> None:
+        """Ends the call: hooks no longer ask through this context, and finish what they have begun."""
+        self._ended = True
+        while self._open:
+            # What the loser of a race has to tell is not wanted any more.
+            with contextlib.suppress(ControlSignal):
+                self._open.pop(next(iter(self._open)))()
+
+    def captures(self) -> bool:
+        """Whether hooks are to ask through this context for the code that runs."""
+        return not self._ended and inside_effect.get() is None
+
+    def _scope(self) -> Scope:
+        inner = branch.get()
+        return self._root if inner is None or inner[0] is not self else inner[1]
+
+    def _branches(self, calls: Sequence[Callable[[], T]], limit: int | None) -> list[T]:
+        parent = self._scope()
+        # What a thread or task of the agent's own does has no place in the scope's order, so its branches
+        # could be numbered by timing alone: they share the scope, and match without order.
+        shared = inside_effect.get() is not None or not parent.is_own()
+        number = None if shared else next(parent.gathers)
+
+        def bound(index: int, call: Callable[[], T]) -> Callable[[], T]:
+            def run() -> T:
+                scope = parent if number is None else Scope(branch_scope(parent.path, number, index))
+                token = branch.set((self, scope))
+                try:
+                    return call()
+                finally:
+                    branch.reset(token)
+
+            return run
+
+        return concurrently([bound(index, call) for index, call in enumerate(calls)], limit)
+
+    def _question(
+        self,
+        kind: str,
+        name: str,
+        arguments: bytes = NO_ARGUMENTS,
+        side_effect: str = "read_only",
+        idempotent: bool = False,
+    ) -> Question:
+        scope = self._scope()
+        return Question(
+            scope.path,
+            next(scope.questions),
+            kind,
+            text_of(kind, name),
+            arguments,
+            side_effect,
+            idempotent,
+            unordered=not scope.is_own(),
+        )
+
+    def _plain(
+        self,
+        kind: str,
+        name: str,
+        world: Callable[[], Any],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        if inside_effect.get() is not None:
+            return world()
+        arguments = values.encode_arguments(args, kwargs or {}) if args or kwargs else NO_ARGUMENTS
+        question = self._question(kind, name, arguments)
+
+        def told() -> Answer:
+            try:
+                with covered(question):
+                    return Answer(ok=True, data=values.encode(world()))
+            except Exception as fault:  # noqa: BLE001 - whatever it is, it is the answer
+                return raised.capture(fault)
+
+        answer = ask(self._session, question, told)
+        if not answer.ok:
+            raise raised.revive(answer.data)
+        return values.decode(answer.data)
+
+
+#: Who asks for the agent whose code runs.
+current: contextvars.ContextVar[Asker | None] = contextvars.ContextVar("intentusnet_asker", default=None)
+#: The branch that this thread runs, for the asker that it belongs to.
+branch: contextvars.ContextVar[tuple[Asker, Scope] | None] = contextvars.ContextVar(
+    "intentusnet_branch", default=None
+)
+
+
+def current_scope() -> Scope | None:
+    """The scope of the agent's code that runs; None outside of agents."""
+    asker = current.get()
+    return None if asker is None else asker._scope()
+
+
+def text_of(kind: str, name: object) -> str:
+    """The name of a question of that kind, as text.
+
+    Raises:
+        InvalidInput: it is none.
+    """
+    if not isinstance(name, str) or not is_text(name):
+        raise InvalidInput(f"the name of a question ({kind}) must be text", got=describe(name))
+    return str.__str__(name)

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator
 from enum import Enum
 from functools import lru_cache, partial
 from types import BuiltinFunctionType, FunctionType, MethodType
-from typing import Annotated, Any, Final, ForwardRef, NewType, get_args, get_origin
+from typing import Annotated, Any, Final, ForwardRef, Never, NewType, NoReturn, get_args, get_origin
 
 from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 from pydantic.errors import PydanticInvalidForJsonSchema
@@ -73,6 +73,7 @@ class Codec:
 
 
 PLAIN: Final = Codec()
+_PLAIN: Final = (Any, object, inspect.Parameter.empty, NoReturn, Never)
 
 
 def codec_for(annotation: Any) -> Codec:
@@ -80,12 +81,13 @@ def codec_for(annotation: Any) -> Codec:
 
     Args:
         annotation: a type, with its forward references resolved (``typing.get_type_hints``, extras included);
-            Any, object and a missing one (``inspect.Parameter.empty``) give :data:`PLAIN`.
+            Any, object, a missing one (``inspect.Parameter.empty``), and Never, of which there is no value,
+            give :data:`PLAIN`.
 
     Raises:
         InvalidAgent: pydantic cannot handle the type.
     """
-    if annotation is Any or annotation is object or annotation is inspect.Parameter.empty:
+    if any(annotation is plain for plain in _PLAIN):
         return PLAIN
     try:
         # Unions are equal in any order, but their order decides between members that fit alike.

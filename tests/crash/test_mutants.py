@@ -22,8 +22,8 @@ from crash.workloads import SCENES
 from intentusnet.log import entry
 from intentusnet.log.head import Head
 
-#: The syncs of a repair have tests of their own.
-_ELSEWHERE = ("log/mending.py:",)
+#: The syncs of a repair, and of portable records, have tests of their own.
+_ELSEWHERE = ("log/mending.py:", "stores/portable.py:")
 
 
 @cache

@@ -37,7 +37,7 @@ def make_runtime() -> IntentusRuntime:
 
 def make_deadly() -> IntentusRuntime:
     """Of some numbers, the process dies."""
-    return runtime_with(lambda number: os._exit(9) if number in DEADLY else number)
+    return runtime_with(lambda number: os.abort() if number in DEADLY else number)
 
 
 def make_changed() -> IntentusRuntime:

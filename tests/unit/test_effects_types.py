@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Generic, Optional, Self, TypeVar, Union
+from typing import TYPE_CHECKING, Annotated, Any, Generic, NoReturn, Optional, Self, TypeVar, Union
 from unittest.mock import MagicMock
 
 import pytest
@@ -195,3 +195,17 @@ def test_plain_values_need_no_annotation() -> None:
     seen: list[Any] = []
     run(lambda ctx: seen.append([ctx.effect("f", call) for call in calls]))
     assert seen == [[(1, {2}), "x", 2, {}]] * 2
+
+
+def test_what_never_returns_can_be_asked() -> None:
+    """A function that says it only raises is an effect like any other: its exception is its answer."""
+
+    def never() -> NoReturn:
+        raise ValueError("no")
+
+    def agent(ctx: Context) -> NoReturn:
+        with pytest.raises(ValueError, match="no"):
+            ctx.effect("f", never)
+        raise LookupError("neither")
+
+    assert run(agent).error is not None

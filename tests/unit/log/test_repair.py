@@ -3,6 +3,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -695,7 +696,7 @@ def test_a_repair_that_is_killed_anywhere_can_be_run_again(whole: Path, tmp_path
         path = harmed(whole, tmp_path / str(at))
         child = os.fork()
         if child == 0:
-            repair_store(path, files=Stops(at, late, lambda: os._exit(9)))
+            repair_store(path, files=Stops(at, late, lambda: os.kill(os.getpid(), signal.SIGKILL)))
             os._exit(0)
         status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         repair_store(path, files=Unsynced())

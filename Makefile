@@ -44,10 +44,11 @@ format: $(READY)  ## puts style and format right where a tool can
 	$(PY) -m ruff check --fix
 	$(PY) -m ruff format
 
-bench: $(READY)  ## what routing, recording, the log and replay cost, as ratios measured in one run
+bench: $(READY)  ## what routing, recording, the log, replay and policies cost, as ratios measured in one run
 	$(PY) benchmarks/route.py
 	$(PY) benchmarks/log.py
 	$(PY) benchmarks/replay.py
+	$(PY) benchmarks/policy.py
 
 bench-reading: $(READY)  ## what finding and verifying cost with 1,000,000 executions
 	$(PY) benchmarks/reading.py

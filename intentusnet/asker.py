@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from intentusnet import raised, values
-from intentusnet.errors import ControlSignal, InvalidInput
+from intentusnet.errors import BranchCancelled, ControlSignal, InvalidInput
 from intentusnet.ids import Clock, Ids
 from intentusnet.refusals import describe
 from intentusnet.response import AgentResponse
@@ -34,6 +34,7 @@ class World:
         environ: environment variables.
         route: routes a child request.
         capture: what the runtime's hooks are to catch, in their own terms; None for nothing.
+        redact: takes the secrets out of encoded arguments, in the way of that world's setting.
     """
 
     clock: Clock
@@ -41,6 +42,11 @@ class World:
     environ: Mapping[str, str]
     route: Callable[[Request], AgentResponse]
     capture: object = None
+    redact: Callable[[World, bytes], bytes] | None = None
+
+    def redacted(self, arguments: bytes) -> bytes:
+        """Encoded arguments as they are written down, and compared."""
+        return arguments if self.redact is None else self.redact(self, arguments)
 
 
 class Asker:
@@ -143,6 +149,8 @@ class Asker:
         idempotent: bool = False,
     ) -> Question:
         scope = self._scope()
+        if self._ended:
+            raise self._over(scope)
         return Question(
             scope.path,
             next(scope.questions),
@@ -152,6 +160,19 @@ class Asker:
             side_effect,
             idempotent,
             unordered=not scope.is_own(),
+        )
+
+    def _arguments(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bytes:
+        return self._world.redacted(values.encode_arguments(args, kwargs))
+
+    def _over(self, scope: Scope) -> BaseException:
+        """What meets a question that comes when the call has ended: no answer could count."""
+        if current.get() is self:
+            return BranchCancelled(scope.path)  # a thread of the call's own, which nobody waits for
+        return InvalidInput(
+            "the context is that of a call that has ended",
+            where=scope.path,
+            hint="A context is for one call of its agent: use the one that is handed to this call",
         )
 
     def _plain(
@@ -164,7 +185,7 @@ class Asker:
     ) -> Any:
         if inside_effect.get() is not None:
             return world()
-        arguments = values.encode_arguments(args, kwargs or {}) if args or kwargs else NO_ARGUMENTS
+        arguments = self._arguments(args, kwargs or {}) if args or kwargs else NO_ARGUMENTS
         question = self._question(kind, name, arguments)
 
         def told() -> Answer:

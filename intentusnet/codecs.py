@@ -31,7 +31,7 @@ from pydantic_core import to_jsonable_python
 
 from intentusnet import values
 from intentusnet.errors import InvalidAgent, InvalidInput, UnrecordableValue
-from intentusnet.refusals import RECORDED, describe, pointer, without_addresses
+from intentusnet.refusals import NO_SECRETS, RECORDED, describe, pointer, without_addresses
 from intentusnet.sameness import conversion, difference
 from intentusnet.typeddicts import accepted
 
@@ -184,7 +184,7 @@ class _Declared(Codec):
                 where=pointer(*keys),
                 expected=describe(had),
                 got=describe(has),
-                hint=_HINT,
+                hint=NO_SECRETS if hasattr(type(had), "get_secret_value") else _HINT,
             )
         return data
 

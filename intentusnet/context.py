@@ -100,7 +100,7 @@ class Context(Asker):
         traits = traits_of(function)
         codec = result_codec(function)
         question = self._question(
-            "effect", name, values.encode_arguments(args, kwargs), traits.side_effect, traits.idempotent
+            "effect", name, self._arguments(args, kwargs), traits.side_effect, traits.idempotent
         )
         ticket = self._session.begin(question)
         answer = ticket.answer
@@ -118,7 +118,10 @@ class Context(Asker):
                 raise fault
         if not answer.ok:
             raise raised.revive(answer.data)
-        return typing.cast("T", codec.decode(answer.data))
+        try:
+            return typing.cast("T", codec.decode(answer.data))
+        except InvalidInput as misfit:
+            raise self._session.misfit(ticket, misfit) from None
 
     def now(self) -> datetime:
         """The time, in UTC, to the microsecond."""

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+
+#: No class has a longer name; and looking for one takes time that grows with its square.
+_LONGEST: Final = 1000
 
 
 def class_name(kind: type) -> str:
@@ -17,6 +20,8 @@ def class_name(kind: type) -> str:
 
 def loaded_class(name: str) -> type | None:
     """The class that `class_name` named, if its module is loaded."""
+    if len(name) > _LONGEST:
+        return None
     parts = name.split(".")
     for cut in range(len(parts) - 1, 0, -1):
         module_name = ".".join(parts[:cut])

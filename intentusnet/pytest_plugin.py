@@ -84,8 +84,8 @@ class RecordItem(pytest.Item):
         Raises:
             ReplayFailed: it does not match, or cannot be replayed, or its bytes are not what was written.
         """
-        from intentusnet.replay.corpus import RecordFile as Load
         from intentusnet.replay.corpus import replay_one
+        from intentusnet.replay.loads import RecordFile as Load
         from intentusnet.replay.reports import text_of, verdict_of
 
         item = replay_one(Load(_relative(self.path)), _runtime(self.config), _options(self.config))
@@ -148,7 +148,8 @@ def intentus_recorded(
 
 
 def _mismatches(runtime: IntentusRuntime) -> Iterator[str]:
-    from intentusnet.replay.corpus import StoredRecord, every, replay_all
+    from intentusnet.replay.corpus import replay_all
+    from intentusnet.replay.loads import StoredRecord, every
     from intentusnet.replay.reports import text_of, verdict_of
     from intentusnet.stores.base import EVERYTHING
 
@@ -170,12 +171,20 @@ def _is_record(path: Path) -> bool:
 
 
 def _settings(config: pytest.Config) -> Settings | None:
-    """The settings; None without an app."""
+    """The settings; None without an app.
+
+    Raises:
+        CollectError: the project file is malformed.
+    """
     if _SETTINGS not in config.stash:
         from intentusnet.cli.settings import resolve_settings
+        from intentusnet.errors import ConfigurationError
 
         app = config.getoption("--intentus-app") or config.getini("intentus_app") or None
-        settings = resolve_settings(app=app, directory=config.rootpath)
+        try:
+            settings = resolve_settings(app=app, directory=config.rootpath)
+        except ConfigurationError as fault:
+            raise pytest.Collector.CollectError(str(fault)) from fault
         config.stash[_SETTINGS] = settings if settings.app.is_set else None
     return config.stash[_SETTINGS]
 

@@ -57,10 +57,11 @@ def _tree(fault: BaseException) -> dict[str, Any]:
 def _attributes(fault: BaseException) -> dict[str, Any]:
     found = dict(vars(fault))
     if isinstance(fault, _WITH_OWN):
-        found |= {name: getattr(fault, name, None) for name in _OWN_ATTRIBUTES}
+        own = {name: getattr(fault, name, None) for name in _OWN_ATTRIBUTES}
+        found |= {name: value for name, value in own.items() if value is not None}
     trees = {}
     for name, value in found.items():
-        if value is not None and name.isidentifier():
+        if name.isidentifier():
             with contextlib.suppress(UnrecordableValue):
                 trees[name] = values.tree(value)
     return trees
@@ -87,12 +88,9 @@ def _instance(kind: type[BaseException], tree: Mapping[str, Any], message: str) 
     given = [*args, [_revived(inner) for inner in tree["exceptions"]]] if "exceptions" in tree else args
     builtin = next(base for base in kind.__mro__ if base.__module__ == "builtins")
     try:
-        fault = kind.__new__(kind, *given)
-    except Exception:  # noqa: BLE001 - a foreign __new__ may raise anything; Python's own does where it can
-        try:
-            fault = builtin.__new__(kind, *given)
-        except TypeError:
-            return None
+        fault: BaseException = builtin.__new__(kind, *given)
+    except TypeError:
+        return None
     # With other arguments than Python's own exception takes, it stays as it was made.
     with contextlib.suppress(Exception):
         initialise: Callable[..., None] = vars(builtin).get("__init__", BaseException.__init__)

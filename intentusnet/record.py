@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
-from intentusnet import values
+from intentusnet import formats, values
 from intentusnet.envelope import IntentEnvelope
-from intentusnet.errors import IntegrityBroken, NotReplayable
+from intentusnet.errors import IntegrityBroken, InvalidInput, NotReplayable
 from intentusnet.references import Blob, BlobRef, resolved
 from intentusnet.response import AgentResponse, AttemptSummary, ErrorInfo
 from intentusnet.transcript import NO_ARGUMENTS, ROOT_SCOPE, Answer
@@ -249,7 +249,7 @@ def fold(entries: Iterable[LoggedEntry], load: Callable[[BlobRef], bytes] = _no_
         )
     try:
         return _fold(entries, _Bodies(load))
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as fault:
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, InvalidInput) as fault:
         raise IntegrityBroken(
             "an entry's body is not of the recorded format",
             where=f"execution {entries[0].execution}",
@@ -260,22 +260,28 @@ def fold(entries: Iterable[LoggedEntry], load: Callable[[BlobRef], bytes] = _no_
 
 def _fold(entries: tuple[LoggedEntry, ...], bodies: _Bodies) -> ExecutionRecord:
     opened = bodies.parse(entries[0])
+    formats.check_opened(opened)
     plan = opened["plan"]
     asked: dict[tuple[str, int], dict[str, Any]] = {}
-    answers: dict[tuple[str, int], Answer] = {}
+    answered: dict[tuple[str, int], dict[str, Any]] = {}
     closed: dict[str, Any] | None = None
     for attempt, name in enumerate(implied_steps(plan)):
         asked[ROOT_SCOPE, attempt] = {"kind": "agent", "name": name}
     for entry in entries[1:]:
         body = bodies.parse(entry)
         if entry.kind == "closed":
+            formats.check_closed(body)
             closed = body
-            continue
-        key = (body["scope"], body["question"])
-        if "kind" in body:
-            asked[key] = body
-        if entry.kind == "answered":
-            answers[key] = _answer(body)
+        elif entry.kind == "asked":
+            formats.check_asked(body)
+            _take_asked(body, asked)
+        else:
+            formats.check_answered(body)
+            _take_answered(body, asked, answered)
+    for (scope, ordinal), question in asked.items():
+        if scope == ROOT_SCOPE:
+            formats.check_root(ordinal, question, answered.get((scope, ordinal)), plan["steps"])
+    answers = {key: _answer(body) for key, body in answered.items()}
     outcome = None
     if closed is not None:
         outcome = RecordedOutcome(
@@ -305,6 +311,30 @@ def _fold(entries: tuple[LoggedEntry, ...], bodies: _Bodies) -> ExecutionRecord:
         forked_from=None if forked_from is None else ParentLink(**forked_from),
         runner=opened.get("runner"),
     )
+
+
+def _take_asked(body: dict[str, Any], asked: dict[tuple[str, int], dict[str, Any]]) -> None:
+    key = (body["scope"], body["question"])
+    if key in asked:  # whoever resumed the execution has asked it again
+        formats.check_same(asked[key], body)
+    asked[key] = body
+
+
+def _take_answered(
+    body: dict[str, Any],
+    asked: dict[tuple[str, int], dict[str, Any]],
+    answered: dict[tuple[str, int], dict[str, Any]],
+) -> None:
+    key = (body["scope"], body["question"])
+    if key in answered:
+        raise ValueError(f"question {key[1]} of scope {key[0]!r} is answered twice")
+    if "kind" in body:
+        if key in asked:
+            raise ValueError(f"question {key[1]} of scope {key[0]!r} is told twice")
+        asked[key] = body
+    elif key not in asked:
+        raise ValueError(f"question {key[1]} of scope {key[0]!r} is answered, and was never asked")
+    answered[key] = body
 
 
 def implied_steps(plan: Mapping[str, Any]) -> Sequence[str]:

@@ -122,6 +122,12 @@ def is_named_tuple(kind: type) -> bool:
     return issubclass(kind, tuple) and hasattr(kind, "_fields")
 
 
+#: What to do about a secret where a value has to come back.
+NO_SECRETS: Final = (
+    "A secret is not written down, so a replay could not come back with it:"
+    " let the effect's function use it, and return what it led to"
+)
+
 _CONVERSIONS: Final[tuple[tuple[tuple[type, ...], str], ...]] = (
     ((bytearray, memoryview), "bytes(...)"),
     ((PathLike,), "os.fspath(...)"),
@@ -148,6 +154,8 @@ def advice(kind: type, objects: bool) -> tuple[str, str]:
     for bases, convert in _CONVERSIONS:
         if issubclass(kind, bases):
             return "a plain value", f"Convert it with {convert}"
+    if hasattr(kind, "get_secret_value"):
+        return "no secret", NO_SECRETS
     if objects:
         bind = "Bind it to the function instead (a bound method, a closure, functools.partial)"
         return "data", f"{bind}: arguments are recorded and compared"

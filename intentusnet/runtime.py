@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
@@ -37,14 +37,9 @@ from intentusnet.policy import (
     load_policy,
     parse_policy,
 )
-from intentusnet.record import ExecutionRecord
-from intentusnet.replay.divergence import ReplayReport
 from intentusnet.replay.environment import Environments
-from intentusnet.replay.ignoring import Ignore
 from intentusnet.replay.live import LiveSession, Opening, WriteAhead
-from intentusnet.replay.recovering import Recovering
-from intentusnet.replay.replayer import replay_nested, replay_options, replay_record
-from intentusnet.replay.strictness import Depth, Strictness
+from intentusnet.replay.replaying import Replaying
 from intentusnet.replay.unrecorded import UnrecordedSession
 from intentusnet.response import AgentResponse
 from intentusnet.routing.plan import Plan
@@ -59,7 +54,7 @@ DEFAULT_MAX_DEPTH: Final = 16
 Handler = TypeVar("Handler")
 
 
-class IntentusRuntime(Recovering):
+class IntentusRuntime(Replaying):
     """Agents, a policy and a store, and the router between them.
 
     Args:
@@ -72,6 +67,8 @@ class IntentusRuntime(Recovering):
         max_depth: how many executions one may be nested in.
         capture: what agents do without their context and is recorded all the same: True for all that can be,
             names as of `intentusnet.capture`, or what that returns.
+        verify_replay: replays each execution right after it was recorded, and warns (`ReplayWarning`) if it
+            does not match. For development and tests: bodies that are not irreversible run twice.
 
     Raises:
         InvalidPolicy: the policy is malformed.
@@ -89,6 +86,7 @@ class IntentusRuntime(Recovering):
         write_ahead: WriteAhead = "calls",
         max_depth: int = DEFAULT_MAX_DEPTH,
         capture: Capture | Iterable[str] | bool = False,
+        verify_replay: bool = False,
     ) -> None:
         if write_ahead not in ("calls", "effects"):
             raise ConfigurationError(
@@ -106,6 +104,11 @@ class IntentusRuntime(Recovering):
         self._write_ahead: WriteAhead = write_ahead
         self._max_depth = max_depth
         self._capture = capture_of(capture)
+        if verify_replay and self.store is None:
+            raise ConfigurationError(
+                "verify_replay needs records", where="store", expected="a directory or a store"
+            )
+        self._verifies_replay = verify_replay
         self._world = World(clock, ids, self._environ, self._route_child, self._capture)
         self._router = self._make_router(_compiled(policy))
         self._environments = Environments(self._router.policy)
@@ -136,6 +139,7 @@ class IntentusRuntime(Recovering):
             write_ahead=self._write_ahead,
             max_depth=self._max_depth,
             capture=False if self._capture is None else self._capture,
+            verify_replay=self._verifies_replay,
         )
         for agent in self.registry.agents():
             other.registry.add(agent)
@@ -297,43 +301,6 @@ class IntentusRuntime(Recovering):
         """Who would be called for an envelope, and why; calls and records nothing."""
         return self._router.plan(envelope)
 
-    def replay(
-        self,
-        record: ExecutionRecord | str,
-        *,
-        strictness: Strictness | str = Strictness.RESULT,
-        ignore: Ignore | Mapping[str, Sequence[str]] | None = None,
-        depth: Depth | str = Depth.AGENTS,
-        nested: bool = False,
-        allow_acting: bool = False,
-    ) -> ReplayReport:
-        """Runs a record again from its own answers, with the agents and policy of now, and compares.
-
-        Args:
-            record: a record, or a reference into the store: an id, a unique prefix or suffix, ``@last``.
-            strictness: "effects", "args", "result" or "strict"; see `Strictness`.
-            ignore: places that are not compared, by intent: ``{"ticket.*": ["response:/payload/at"]}``.
-            depth: "routing", "agents" or "live"; see `Depth`.
-            nested: replays the executions that it asked for too, as far as they are in the store.
-            allow_acting: a live replay also runs and asks what is not read-only.
-
-        Raises:
-            RecordNotFound: the store has no such execution.
-            IntegrityBroken: the record's bytes are not what was written.
-            InvalidInput: an option makes no sense.
-        """
-        options = replay_options(strictness, ignore, depth, allow_acting=allow_acting)
-        if isinstance(record, str):
-            store = self._store(record)
-            record = store.get(store.resolve(record))
-
-        def replayed(one: ExecutionRecord) -> ReplayReport:
-            return replay_record(one, self._router, self._world, options, self._environments.tree)
-
-        if not nested or self.store is None:
-            return replayed(record)
-        return replay_nested(record, self.store.get, replayed)
-
     def close(self) -> None:
         """Closes the store."""
         if self.store is not None:
@@ -354,6 +321,7 @@ class IntentusRuntime(Recovering):
             open_session=self._open_session,
             call_agent=self._call_agent,
             max_depth=self._max_depth,
+            recorded=self._verify_replay if self._verifies_replay else None,
         )
 
     def _call_agent(self, agent: Agent, attempt: int, request: Request, session: Session) -> Answer:

@@ -11,10 +11,14 @@ out before their threads start, so they never depend on timing.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Final, NamedTuple, Protocol
 
 ROOT_SCOPE: Final = ""
+#: The scope of notes about an execution that no code of its own has written: who resumed it, who said what.
+RECOVERY_SCOPE: Final = "recovery"
 NO_ARGUMENTS: Final = b'{"args":[],"kwargs":{}}'
 
 #: Kinds that may act on the world: what is asked is in the log before it is done.
@@ -26,10 +30,30 @@ TELLING_KINDS: Final = frozenset({"log", "usage"})
 #: than the record is not there; a check that is not on record has passed.
 ABSENT_ANSWERS: Final = {"check": b"null", "patched": b"false"}
 
+_SHORT: Final = 100
+_OF_ATTEMPT: Final = re.compile(r"attempt:([0-9]{1,9})(/gather:[0-9]{1,9}\.[0-9]{1,9})*")
+
 
 def attempt_scope(attempt: int) -> str:
     """The scope in which the agent of that attempt asks its questions."""
     return f"attempt:{attempt}"
+
+
+def attempt_of(scope: str) -> int | None:
+    """The attempt that a scope belongs to; None where it is none of an agent's."""
+    match = _OF_ATTEMPT.fullmatch(scope)
+    return None if match is None else int(match[1])
+
+
+def is_scope(text: str) -> bool:
+    """Whether a record can have a scope of that name."""
+    # The same few come again and again; what is long is not kept.
+    return _is_scope(text) if len(text) <= _SHORT else _is_scope.__wrapped__(text)
+
+
+@lru_cache(maxsize=4096)
+def _is_scope(text: str) -> bool:
+    return text in (ROOT_SCOPE, RECOVERY_SCOPE) or _OF_ATTEMPT.fullmatch(text) is not None
 
 
 def branch_scope(parent: str, gather: int, branch: int) -> str:
@@ -114,6 +138,14 @@ class Session(Protocol):
 
         Returns:
             The answer that counts: the attempt's own, if it came first.
+        """
+        ...
+
+    def misfit(self, ticket: Ticket, fault: Exception) -> BaseException:
+        """Takes note that the answer of a ticket is not of the type that the asker declares now.
+
+        Returns:
+            What the asker has to raise.
         """
         ...
 

@@ -2,7 +2,8 @@
 
 Patched is `ClientSession._request`, and only to add a middleware of aiohttp's own kind behind those of the
 session: it sees each request that is sent, redirects and retries one by one, with what stands above it
-running on replay as it ran live. Upgrades to WebSocket are no exchanges, and pass through unrecorded.
+running on replay as it ran live. Upgrades to WebSocket are no exchanges: they pass through, with a note of
+it in the record.
 
 How a body is cut into reads depends on how fast it came. Ours is handed out by a reader that fetches the
 next piece when a read needs it and not before, so that what a read returns depends on the pieces alone.
@@ -17,11 +18,17 @@ import inspect
 from types import SimpleNamespace
 from typing import Any, Final
 
-from intentusnet.capture.hooks import Hook, active
-from intentusnet.capture.http import SIGNALS, Exchange, Reply, Request, replayed
-from intentusnet.context import covered
+from intentusnet import values
+from intentusnet.capture.hooks import Capture, Hook, active, settings_of
+from intentusnet.capture.http import SIGNALS, Exchange, Reply, replayed
+from intentusnet.capture.http_request import Request, question_of
+from intentusnet.capture.known import known_to
+from intentusnet.context import Context, covered
+from intentusnet.transcript import Answer
 
 _CAUSE: Final = "_intentus_cause"
+#: Content encodings that a session undoes; others, and several at once, it hands on.
+_DECOMPRESSED: Final = frozenset({"br", "deflate", "gzip", "zstd"})
 
 
 def _install(module: Any) -> None:
@@ -30,7 +37,11 @@ def _install(module: Any) -> None:
 
     @functools.wraps(original)
     async def _request(self: Any, method: str, url: Any, *, middlewares: Any = None, **options: Any) -> Any:
-        if active("aiohttp") is None or _is_upgrade(options.get("headers")):
+        context = active("aiohttp")
+        if context is not None and _is_upgrade(options.get("headers")):
+            _note_unrecorded(context, url)
+            context = None
+        if context is None:
             return await original(self, method, url, middlewares=middlewares, **options)
         given = self._middlewares if middlewares is None else middlewares
         ours = functools.partial(_exchanged, module, reader_class, self)
@@ -45,7 +56,7 @@ async def _exchanged(module: Any, reader_class: Any, session: Any, request: Any,
         return await handler(request)
     body = request.body
     content = body if isinstance(body, bytes) else await body.as_bytes()
-    exchange = Exchange(context, _asked(request, content), encoded=False)
+    exchange = Exchange(context, _asked(request, content))
     if exchange.fault is not None:
         if isinstance(exchange.fault, asyncio.CancelledError):
             await asyncio.get_running_loop().create_future()
@@ -69,7 +80,7 @@ async def _exchanged(module: Any, reader_class: Any, session: Any, request: Any,
                 vars(fault)[_CAUSE] = [getattr(fault, "errno", None), getattr(fault, "strerror", None)]
             exchange.failed(fault)
             raise
-    exchange.replied(_reply(response))
+    exchange.replied(_reply(response, session))
     response.content = reader_class(exchange, response.content, limit)
     return response
 
@@ -143,6 +154,16 @@ def _is_upgrade(headers: Any) -> bool:
     return any(str(name).lower() == "upgrade" for name in headers or ())
 
 
+def _note_unrecorded(context: Context, url: Any) -> None:
+    """Says in the record that what the agent does next is not on it."""
+    told = Request("GET", str(url), [])
+    name, _ = question_of(told, settings_of(context) or Capture(frozenset()), known_to(context))
+    message = f"{name} is a WebSocket, which is not recorded: a replay stops here"
+    ticket = context.begin("log", "unrecorded", values.encode_arguments((message,), {}))
+    if ticket.answer is None:
+        context.end(ticket, Answer(ok=True, data=b"null"))
+
+
 def _asked(request: Any, content: bytes) -> Request:
     return Request(
         request.method,
@@ -164,12 +185,14 @@ def _completed(fault: BaseException, request: Any) -> BaseException:
     return fault
 
 
-def _reply(response: Any) -> Reply:
+def _reply(response: Any, session: Any) -> Reply:
+    coding = response.headers.get("Content-Encoding", "").lower()
     return Reply(
         response.status,
         response.reason or "",
         f"HTTP/{response.version.major}.{response.version.minor}",
         [(name.decode("latin-1"), value.decode("latin-1")) for name, value in response.raw_headers],
+        is_encoded=not session.auto_decompress or coding not in _DECOMPRESSED,
     )
 
 
@@ -183,7 +206,7 @@ def _response(request: Any, session: Any, reply: Reply, reader: Any) -> Any:
         "session": session,
         "stream_writer": SimpleNamespace(output_size=0),
         "timer": None,
-        "traces": [],
+        "traces": getattr(request, "_traces", []),
         "writer": None,
     }
     known = inspect.signature(request.response_class.__init__).parameters

@@ -56,18 +56,22 @@ def _asker(depth: int = 2) -> Context | None:
     return context
 
 
-def _install_urandom(module: ModuleType) -> None:
-    original = os.urandom
+def _install_bytes(module: ModuleType) -> None:
+    # The second is on Linux alone.
+    names = [name for name in ("urandom", "getrandom") if hasattr(module, name)]
+    replace(module, {name: _bytes(name, getattr(module, name)) for name in names})
 
+
+def _bytes(name: str, original: Callable[..., bytes]) -> Callable[..., bytes]:
     @functools.wraps(original)
-    def urandom(size: int, /) -> bytes:
+    def drawn(size: int, *flags: int) -> bytes:
         context = None if current.get() is None else _asker()
         if context is None:
-            return original(size)
-        told: bytes = ask(context, "random", "urandom", lambda: original(size), size)
+            return original(size, *flags)
+        told: bytes = ask(context, "random", name, lambda: original(size, *flags), size)
         return told
 
-    replace(module, {"urandom": urandom})
+    return drawn
 
 
 def _install_random(module: ModuleType) -> None:
@@ -133,7 +137,7 @@ def _identified(name: str, original: Callable[..., uuid.UUID]) -> Callable[..., 
 
 def _install(module: ModuleType) -> None:
     _install_random(module)
-    _install_urandom(os)
+    _install_bytes(os)
     _install_uuid(uuid)
 
 

@@ -2,8 +2,8 @@
 
 All of the calendar is one question, ``clock time_ns``: nanoseconds since 1970 in UTC, of which
 ``time.time``, ``datetime.now``, ``date.today``, ``time.localtime`` and the like are made, live and on
-replay. ``monotonic`` and ``perf_counter`` are questions of their own. Sleeping is one too, and a replay does
-not sleep.
+replay. ``monotonic``, ``perf_counter``, ``process_time`` and ``thread_time`` are questions of their own.
+Sleeping is one too, and a replay does not sleep.
 
 Only calls that stand in the user's own code count (`functions.is_own_code`): what event loops, loggers and
 HTTP clients read for themselves depends on timing, and would make every replay another one. When a library
@@ -36,6 +36,8 @@ from intentusnet.transcript import Answer
 
 NAME: Final = "clock"
 
+#: Clocks of which only differences mean anything; each has a sister that counts nanoseconds.
+_STOPWATCHES: Final = ("monotonic", "perf_counter", "process_time", "thread_time")
 _PER_SECOND: Final = 1_000_000_000
 _NOTHING: Final = Answer(ok=True, data=b"null")
 
@@ -51,8 +53,7 @@ def _asker(frame: FrameType) -> Context | None:
 
 
 def _install(module: ModuleType) -> None:
-    readings = {name: _reading(name) for name in ("monotonic", "perf_counter")}
-    readings |= {f"{name}_ns": _reading(f"{name}_ns") for name in ("monotonic", "perf_counter")}
+    readings = {f"{name}{unit}": _reading(f"{name}{unit}") for name in _STOPWATCHES for unit in ("", "_ns")}
     if importlib.util.find_spec("time_machine") is None:
         readings |= _patched_calendar()
     else:

@@ -23,6 +23,7 @@ from types import FrameType, ModuleType
 from typing import Any, Final
 
 from intentusnet import raised, values
+from intentusnet.capture.hooks import Onlooker
 from intentusnet.context import Context
 from intentusnet.scopes import covered
 from intentusnet.transcript import NO_ARGUMENTS, Answer
@@ -50,6 +51,8 @@ def ask(context: Context, kind: str, name: str, world: Callable[[], Any], *args:
         UnrecordableValue: an argument, or what the world said, cannot be recorded.
         Exception: whatever `world` raises, live and on replay.
     """
+    if isinstance(context, Onlooker):
+        return context.look(kind, name, world)
     if getattr(_asking, "now", False):
         return world()
     _asking.now = True
@@ -66,6 +69,7 @@ def put(
     arguments: bytes,
     world: Callable[[], Any],
     side_effect: str = "read_only",
+    redacted: Callable[[Any], Any] | None = None,
 ) -> Any:
     """Puts a question to the context's session, and to the world if there is no answer yet.
 
@@ -75,31 +79,68 @@ def put(
         arguments: encoded by ``values``.
         world: asked live; nothing in it is recorded.
         side_effect: what asking may do to the world.
+        redacted: what is written down of a value, and of what tells of an error. The live agent gets all.
 
     Raises:
         UnrecordableValue: what the world said cannot be recorded.
         Exception: whatever `world` raises, live and on replay.
     """
     ticket = context.begin(kind, name, arguments, side_effect)
-    answer, fault = ticket.answer, None
-    if answer is None:
-        with covered(ticket.question):
-            try:
-                answer = Answer(ok=True, data=values.encode(world()))
-            except Exception as raised_by_it:  # noqa: BLE001 - whatever it is, it is the answer
-                fault, answer = raised_by_it, raised.capture(raised_by_it)
-        answer = context.end(ticket, answer)
-    return value_of(answer, fault)
+    if ticket.answer is not None:
+        return value_of(ticket.answer)
+    with covered(ticket.question):
+        try:
+            told = Told(world(), redacted)
+        except Exception as fault:  # noqa: BLE001 - whatever it is, it is the answer
+            told = Told.of_fault(fault, redacted)
+    return told.counts(context.end(ticket, told.answer))
 
 
-def value_of(answer: Answer, fault: Exception | None) -> Any:
-    """The value of an answer.
+class Told:
+    """What the world said: as the agent gets it, and as it is written down.
+
+    Args:
+        value: recordable.
+        redacted: what is written down of it; all unless given.
 
     Raises:
-        Exception: that the answer holds; live the one that was raised.
+        UnrecordableValue: it cannot be recorded.
     """
-    if fault is not None:
-        raise fault
+
+    def __init__(self, value: Any, redacted: Callable[[Any], Any] | None) -> None:
+        self._fault: Exception | None = None
+        self._data = values.encode(value)
+        self.answer = Answer(ok=True, data=_written(self._data, redacted))
+
+    @classmethod
+    def of_fault(cls, fault: Exception, redacted: Callable[[Any], Any] | None) -> Told:
+        """What was raised."""
+        told = cls(None, None)
+        told._fault = fault
+        told.answer = Answer(ok=False, data=_written(raised.capture(fault).data, redacted))
+        return told
+
+    def counts(self, answer: Answer) -> Any:
+        """The agent's value, if the answer that counts is this one; otherwise that of the other.
+
+        Raises:
+            Exception: that was raised.
+        """
+        if self._fault is not None:
+            raise self._fault
+        return values.decode(self._data) if answer is self.answer else value_of(answer)
+
+
+def _written(data: bytes, redacted: Callable[[Any], Any] | None) -> bytes:
+    return data if redacted is None else values.encode(redacted(values.decode(data)))
+
+
+def value_of(answer: Answer) -> Any:
+    """The value of a recorded answer.
+
+    Raises:
+        Exception: that the answer holds.
+    """
     if not answer.ok:
         raise raised.revive(answer.data)
     return values.decode(answer.data)

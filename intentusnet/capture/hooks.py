@@ -43,10 +43,10 @@ from dataclasses import dataclass, field
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType, TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from intentusnet.capture.redaction import Redaction
-from intentusnet.context import Context, capturing
+from intentusnet.context import Context, World, capturing
 
 #: Patches a module that has just been loaded. Called once in a process.
 Install = Callable[[ModuleType], None]
@@ -125,16 +125,42 @@ def active(*names: str) -> Context | None:
         return None
     settings = settings_of(context)
     if settings is None or settings.names.isdisjoint(names):
-        return None
+        return None if _stand_in is None else _stand_in(context, names)
     return context
 
 
-def settings_of(context: Context) -> Capture | None:
+def settings_of(context: Context | World) -> Capture | None:
     """What is captured for a context: what its runtime was told, and the ``with`` blocks around the call."""
     settings = context.capture if isinstance(context.capture, Capture) else None
     for inner in _within.get():
         settings = inner if settings is None else settings | inner
     return settings
+
+
+class Onlooker(Context):
+    """Stands in for a context that records nothing of a hook, and sees what code reads by itself."""
+
+    def look(self, kind: str, name: str, world: Callable[[], Any]) -> Any:
+        """What the world says.
+
+        Args:
+            kind, name: what is asked, as of `Context.begin`.
+            world: asks it.
+        """
+        raise NotImplementedError
+
+
+_stand_in: Callable[[Context, tuple[str, ...]], Onlooker | None] | None = None
+
+
+def look_on(stand_in: Callable[[Context, tuple[str, ...]], Onlooker | None]) -> None:
+    """From now on hooks tell an onlooker what nobody records; for processes that look for just that.
+
+    Args:
+        stand_in: gives the onlooker of a context for hooks of these names; None if they are not looked at.
+    """
+    global _stand_in  # noqa: PLW0603 - hooks are a process's, and so is who looks on
+    _stand_in = stand_in
 
 
 # Patching: at once if the module is loaded, otherwise as soon as it is.

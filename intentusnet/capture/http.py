@@ -1,11 +1,10 @@
 """HTTP as question and answer: what every HTTP client's hook shares.
 
-A question of kind ``http`` is named ``METHOD scheme://host[:port]/path``. Its arguments are the query, those
-request headers that tell requests apart (`MATCHED_HEADERS`) and the body: JSON as JSON, a form as its pairs,
-other text as text, the rest as bytes. An answer holds ``status``, ``reason``, ``version``, ``headers`` (pairs
-in order) and ``body``: the pieces in which the body came, before or after its content encoding was undone as
-the client's hook says. ``end`` tells how it ended: ``complete``, ``closed`` before its end, or ``error``, and
-then ``error`` is what was raised. An error before any response is the answer itself.
+A question of kind ``http`` is what `http_request` makes of a request. An answer holds ``status``, ``reason``,
+``version``, ``headers`` (pairs in order) and ``body``: the pieces in which the body came, before or after its
+content encoding was undone as the client's hook says. ``end`` tells how it ended: ``complete``, ``closed``
+before its end, or ``error``, and then ``error`` is what was raised. An error before any response is the
+answer itself.
 
 One exchange is one request and its response: each hop of a redirect and each retry is an exchange of its own,
 and the client's own logic, which sends them, runs again on replay.
@@ -13,60 +12,28 @@ and the client's own logic, which sends them, runs again on replay.
 
 from __future__ import annotations
 
-import json
-import re
 import threading
-import zlib
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
-from urllib.parse import parse_qsl, urlsplit
+from typing import Final, Literal
 
 from intentusnet import raised, values
+from intentusnet.capture.coding import decoded
 from intentusnet.capture.hooks import Capture, settings_of
-from intentusnet.capture.redaction import told_by_header, worth_looking_for
+from intentusnet.capture.http_request import Headers, Request, header_of, question_of, readable, secrets_of
+from intentusnet.capture.known import known_to, remember
+from intentusnet.capture.redaction import PLACEHOLDER, told_by_header
 from intentusnet.context import Context
-from intentusnet.errors import ControlSignal, UnrecordableValue
+from intentusnet.errors import ControlSignal
 from intentusnet.transcript import Answer
 
 KIND: Final = "http"
 
-#: Headers by which requests are told apart. What else there is names the sender, the moment or the key.
-MATCHED_HEADERS: Final = frozenset(
-    {
-        "accept", "accept-language", "anthropic-beta", "anthropic-version", "content-encoding",
-        "content-language", "content-type", "depth", "destination", "if-match", "if-modified-since",
-        "if-none-match", "if-unmodified-since", "openai-beta", "prefer", "range", "soapaction",
-        "x-amz-target", "x-http-method-override",
-    }
-)  # fmt: skip
 #: These unwind the agent, and are never what the world answered.
 SIGNALS: Final = (ControlSignal, KeyboardInterrupt)
 
 _READ_ONLY: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 _IDEMPOTENT: Final = _READ_ONLY | {"PUT", "DELETE"}
-_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
-_BOUNDARY: Final = re.compile(r'boundary="?([^";,\s]+)')
-
-Headers = list[tuple[str, str]]
 End = Literal["complete", "closed", "error"]
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """A request as it is about to be sent.
-
-    Attributes:
-        method: in capitals.
-        url: absolute.
-        headers: as pairs, in order.
-        body: all of it.
-    """
-
-    method: str
-    url: str
-    headers: Headers
-    body: bytes = b""
 
 
 @dataclass(slots=True)
@@ -81,6 +48,7 @@ class Reply:
         pieces: the body as it was read.
         end: how the body ended.
         fault: what was raised while the body was read.
+        is_encoded: the pieces are as the content encoding has them.
     """
 
     status: int
@@ -90,6 +58,7 @@ class Reply:
     pieces: list[bytes] = field(default_factory=list)
     end: End = "complete"
     fault: bytes = b"null"
+    is_encoded: bool = True
 
 
 class Exchange:
@@ -98,17 +67,17 @@ class Exchange:
     Args:
         context: of the agent that sends it.
         request: what is sent.
-        encoded: whether the body's pieces are seen as the content encoding has them.
     """
 
-    def __init__(self, context: Context, request: Request, *, encoded: bool = True) -> None:
+    def __init__(self, context: Context, request: Request) -> None:
         self._context = context
         self._capture = settings_of(context) or Capture(frozenset())
-        self._secrets = _secrets(request, self._capture)
-        self._encoded = encoded
+        own = secrets_of(request, self._capture.redaction)
+        remember(context, own)
+        self._secrets = [*own, *known_to(context)]
         self._lock = threading.Lock()
         self._live: Reply | None = None
-        name, arguments = _question(request, self._capture)
+        name, arguments = question_of(request, self._capture, self._secrets)
         self._ticket = context.begin(
             KIND,
             name,
@@ -123,9 +92,7 @@ class Exchange:
 
     def failed(self, fault: BaseException) -> None:
         """Takes note that no response came."""
-        captured = raised.capture(fault)
-        data = values.dumps(self._redacted(values.parse(captured.data)))
-        self._context.end(self._ticket, Answer(ok=False, data=data))
+        self._context.end(self._ticket, Answer(ok=False, data=self._told(fault)))
 
     def replied(self, reply: Reply) -> None:
         """Takes note of a response whose body has yet to be read."""
@@ -147,7 +114,7 @@ class Exchange:
         reply.end = end
         if fault is not None:
             reply.end = "error"
-            reply.fault = values.dumps(self._redacted(values.parse(raised.capture(fault).data)))
+            reply.fault = self._told(fault)
         self._context.end(self._ticket, Answer(ok=True, data=self._written(reply)))
 
     def closed(self) -> None:
@@ -163,43 +130,55 @@ class Exchange:
         self._context.begin(KIND, f"{self.question.name} (more of the body than is on record)")
 
     def _written(self, reply: Reply) -> bytes:
-        redaction = self._capture.redaction
-        headers = [
-            (name, redaction.text(redaction.header(name, value), self._secrets))
-            for name, value in reply.headers
-        ]
-        pieces = redaction.pieces(reply.pieces, self._secrets)
-        if self._encoded and (body := _decoded(reply)) is not None:
-            clear = redaction.pieces([body], self._secrets)
-            if clear != [body]:
-                # With a secret inside, the body is kept as it reads, not as it was sent.
-                pieces = clear
-                headers = [pair for pair in headers if pair[0].lower() != "content-encoding"]
+        redaction, secrets = self._capture.redaction, self._secrets
+        headers = [(name, redaction.header(name, value, secrets)) for name, value in reply.headers]
+        pieces, is_clear = self._clear(reply)
+        if is_clear:
+            headers = [pair for pair in headers if pair[0].lower() != "content-encoding"]
         if pieces != reply.pieces and reply.end == "complete":
             length = str(sum(map(len, pieces)))
             headers = [
                 (name, length if name.lower() == "content-length" else value) for name, value in headers
             ]
+        for name, value in reply.headers:
+            if redaction.is_secret_header(name):
+                remember(self._context, told_by_header(value.partition(";")[0]))
         return values.encode(
             {
-                "body": [_readable(piece) for piece in pieces if piece],
+                "body": [readable(piece) for piece in pieces if piece],
                 "end": reply.end,
                 "error": values.decode(reply.fault),
                 "headers": [list(pair) for pair in headers],
-                "reason": reply.reason,
+                "reason": redaction.text(reply.reason, secrets),
                 "status": reply.status,
                 "version": reply.version,
             }
         )
 
-    def _redacted(self, tree: Any) -> Any:
-        if isinstance(tree, str):
-            return self._capture.redaction.text(tree, self._secrets)
-        if isinstance(tree, list):
-            return [self._redacted(item) for item in tree]
-        if isinstance(tree, dict):
-            return {key: self._redacted(item) for key, item in tree.items()}
-        return tree
+    def _clear(self, reply: Reply) -> tuple[list[bytes], bool]:
+        """The pieces of the body without secrets, and whether they are the body as it reads.
+
+        Otherwise they are as they were sent. What cannot be read is not kept: nobody knows what is in it.
+        """
+        redaction, whole = self._capture.redaction, b"".join(reply.pieces)
+        coding = header_of(reply.headers, "content-encoding") if reply.is_encoded else ""
+        clear = decoded(whole, coding) if coding and whole else None
+        if clear is not None:
+            redacted = redaction.data(clear, self._secrets)
+            if redacted == clear:
+                return reply.pieces, False
+            remember(self._context, redaction.secrets_in(clear.decode("utf-8", "replace")))
+            return [redacted], True
+        if coding and whole and isinstance(readable(whole), bytes):
+            return [PLACEHOLDER.encode()], True
+        pieces = redaction.pieces(reply.pieces, self._secrets)
+        if pieces != reply.pieces:
+            remember(self._context, redaction.secrets_in(whole.decode("utf-8", "replace")))
+        return pieces, False
+
+    def _told(self, fault: BaseException) -> bytes:
+        told = values.decode(raised.capture(fault).data)
+        return values.encode(self._capture.redaction.value(told, self._secrets))
 
 
 def replayed(reply: Reply, exchange: Exchange, position: int) -> bytes | None:
@@ -228,118 +207,3 @@ def _read(data: bytes) -> Reply:
         told["end"],
         values.encode(told["error"]),
     )
-
-
-def _readable(piece: bytes) -> str | bytes:
-    try:
-        return piece.decode()
-    except UnicodeDecodeError:
-        return piece
-
-
-def _question(request: Request, capture: Capture) -> tuple[str, bytes]:
-    url = urlsplit(request.url)
-    redaction = capture.redaction
-    host = url.hostname or ""
-    if ":" in host:
-        host = f"[{host}]"
-    if url.port is not None and url.port != _DEFAULT_PORTS.get(url.scheme):
-        host = f"{host}:{url.port}"
-    name = f"{request.method} {url.scheme}://{host}{redaction.text(url.path or '/')}"
-    boundary = _boundary(request.headers)
-    headers = sorted(
-        [lowered, redaction.header(lowered, value).replace(boundary, "boundary") if boundary else
-         redaction.header(lowered, value)]
-        for lowered, value in ((name.lower(), value) for name, value in request.headers)
-        if lowered in MATCHED_HEADERS or lowered in capture.headers
-    )  # fmt: skip
-    query = redaction.pairs(_pairs(url.query))
-    body = request.body.replace(boundary.encode(), b"boundary") if boundary else request.body
-    asked = {"headers": headers, "query": query}
-    try:
-        return name, values.encode_arguments((), {**asked, "body": _body(body, request.headers, capture)})
-    except UnrecordableValue:
-        return name, values.encode_arguments((), {**asked, "body": _text(body, capture)})
-
-
-def _boundary(headers: Headers) -> str:
-    """The boundary of a multipart body, which is drawn anew for each request; "" if there is none."""
-    found = _BOUNDARY.search(_header(headers, "content-type"))
-    return found[1] if found is not None else ""
-
-
-def _body(body: bytes, headers: Headers, capture: Capture) -> Any:
-    if not body:
-        return None
-    kind = _header(headers, "content-type").partition(";")[0].strip().lower()
-    if not _header(headers, "content-encoding"):
-        if kind == "application/json" or kind.endswith("+json"):
-            try:
-                return capture.redaction.value(json.loads(body, object_pairs_hook=_object))
-            except (ValueError, RecursionError):
-                return _text(body, capture)
-        if kind == "application/x-www-form-urlencoded":
-            return capture.redaction.pairs(_pairs(body.decode("latin-1")))
-    return _text(body, capture)
-
-
-def _pairs(query: str) -> list[tuple[str, str]]:
-    # Bytes that are no UTF-8 stay apart from each other.
-    return parse_qsl(query, keep_blank_values=True, errors="surrogateescape")
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a key stands twice in an object, and only as text is that kept")
-    return found
-
-
-def _text(body: bytes, capture: Capture) -> str | bytes:
-    return _readable(capture.redaction.pieces([body])[0])
-
-
-def _header(headers: Headers, name: str) -> str:
-    return next((value for key, value in headers if key.lower() == name), "")
-
-
-def _secrets(request: Request, capture: Capture) -> list[str]:
-    """The secrets that go out with a request: where a server echoes them, they are left out, too."""
-    redaction = capture.redaction
-    found: list[str] = []
-    for name, value in request.headers:
-        if redaction.is_secret_header(name):
-            found += told_by_header(value)
-    url = urlsplit(request.url)
-    pairs = _pairs(url.query)
-    if _header(request.headers, "content-type").startswith("application/x-www-form-urlencoded"):
-        pairs += _pairs(request.body.decode("latin-1"))
-    found += [value for key, value in pairs if redaction.is_secret_key(key, query=True)]
-    if url.password:
-        found.append(url.password)
-    if "json" in _header(request.headers, "content-type"):
-        try:
-            _collect(json.loads(request.body), redaction.is_secret_key, found)
-        except (ValueError, RecursionError):
-            return worth_looking_for(found)
-    return worth_looking_for(found)
-
-
-def _collect(value: Any, is_secret: Callable[[str], bool], found: list[str]) -> None:
-    items: Iterable[Any] = value.values() if isinstance(value, dict) else value
-    if isinstance(value, dict):
-        found += [item for key, item in value.items() if isinstance(item, str) and is_secret(key)]
-    for item in items if isinstance(value, dict | list) else ():
-        if isinstance(item, dict | list):
-            _collect(item, is_secret, found)
-
-
-def _decoded(reply: Reply) -> bytes | None:
-    """The body without its content encoding; None if there is none, or one that cannot be undone here."""
-    coding = _header(reply.headers, "content-encoding").strip().lower()
-    if coding not in ("gzip", "x-gzip", "deflate"):
-        return None
-    try:
-        return zlib.decompressobj(zlib.MAX_WBITS | 32).decompress(b"".join(reply.pieces))
-    except zlib.error:
-        return None

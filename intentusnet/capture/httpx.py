@@ -14,7 +14,8 @@ from types import ModuleType
 from typing import Any
 
 from intentusnet.capture.hooks import Hook, active
-from intentusnet.capture.http import SIGNALS, Exchange, Reply, Request, replayed
+from intentusnet.capture.http import SIGNALS, Exchange, Reply, replayed
+from intentusnet.capture.http_request import Request
 from intentusnet.context import covered
 
 

@@ -80,7 +80,7 @@ def _capturing_run(original: Callable[..., Any]) -> Callable[..., Any]:
             return {"returncode": done.returncode, "stdout": done.stdout, "stderr": done.stderr}
 
         arguments = command.arguments(input=input)
-        told = put(context, "process", command.name, arguments, world, "reversible")
+        told = put(context, "process", command.name, arguments, world, "reversible", command.secrets.written)
         done = subprocess.CompletedProcess(command.call["args"], **told)
         if check:
             done.check_returncode()
@@ -130,8 +130,14 @@ class _Child:
             self.is_live = True
             return popen.pid
 
-        pid = put(context, "process", self.command.name, self.command.arguments(), world, "reversible")
+        command = self.command
+        arguments = command.arguments()
+        pid = put(context, "process", command.name, arguments, world, "reversible", command.secrets.written)
         popen.args, popen.pid, popen.returncode = call["args"], pid, None
+        encoding, errors = call.get("encoding"), call.get("errors")
+        is_text = call.get("text") or call.get("universal_newlines") or encoding or errors
+        size = call.get("pipesize", -1)
+        vars(popen).update(encoding=encoding, errors=errors, text_mode=is_text, pipesize=size)
         streams = ("stdin", "stdout", "stderr")
         self.real = {name: getattr(popen, name) if self.is_live else None for name in streams}
         self.shown = {name: self._stream(name) for name in streams}
@@ -149,7 +155,8 @@ class _Child:
             return world()
 
         name, arguments = f"{self.command.name}.{what}", self.command.arguments_of(*args)
-        return put(context, "process", name, arguments, live, "reversible" if acts else "read_only")
+        side_effect = "reversible" if acts else "read_only"
+        return put(context, "process", name, arguments, live, side_effect, self.command.secrets.written)
 
     def show(self, streams: dict[str, IO[Any] | None]) -> None:
         """Makes these the streams of the agent's object."""
@@ -185,6 +192,7 @@ class _Pipe(io.RawIOBase):
     def __init__(self, child: _Child, name: str) -> None:
         self._child = child
         self._name = name
+        self._rest = b""
 
     def readable(self) -> bool:
         return self._name != "stdin"
@@ -194,13 +202,22 @@ class _Pipe(io.RawIOBase):
 
     def readinto(self, buffer: Any, /) -> int:
         size = len(buffer)
-        data: bytes = self._ask("read", lambda: os.read(self._descriptor(), size), size)
+        data: bytes = self._rest or self._ask("read", lambda: os.read(self._descriptor(), size), size)
+        # A recorded piece without its secrets may be longer than it was.
+        data, self._rest = data[:size], data[size:]
         buffer[: len(data)] = data
         return len(data)
 
     def write(self, data: Any, /) -> int:
         piece = bytes(data)
-        return cast("int", self._ask("write", lambda: os.write(self._descriptor(), piece), piece))
+
+        def world() -> int | None:
+            count = os.write(self._descriptor(), piece)
+            return None if count == len(piece) else count
+
+        # All of it is no number: with another key in it, a replay writes more, or less.
+        written: int | None = self._ask("write", world, piece)
+        return len(piece) if written is None else written
 
     def fileno(self) -> int:
         raise io.UnsupportedOperation(

@@ -14,13 +14,12 @@ from collections.abc import Awaitable, Callable
 from types import SimpleNamespace
 from typing import Any, Final
 
-from intentusnet import raised, values
+from intentusnet import raised
 from intentusnet.capture.commands import Command, command_of
-from intentusnet.capture.functions import put, replace, value_of
+from intentusnet.capture.functions import Told, put, replace, value_of
 from intentusnet.context import Context
 from intentusnet.errors import NotReplayable
 from intentusnet.scopes import covered
-from intentusnet.transcript import Answer
 
 #: The context that asks for running code, if it does.
 Asker = Callable[[], Context | None]
@@ -68,7 +67,10 @@ async def _started(
         child.process = process
         return process.pid
 
-    pid = await _put(context, "process", command.name, command.arguments(), world, "reversible")
+    arguments = command.arguments()
+    pid = await _put(
+        context, "process", command.name, arguments, world, "reversible", command.secrets.written
+    )
     return CapturedProcess(child, pid)
 
 
@@ -78,27 +80,28 @@ async def _put(
     name: str,
     arguments: bytes,
     world: Callable[[], Awaitable[Any]],
-    side_effect: str = "read_only",
+    side_effect: str,
+    redacted: Callable[[Any], Any],
 ) -> Any:
     """As `put`, for a world that is awaited.
 
     Who was cancelled while waiting waits on replay, too, until whatever cancelled it does so again.
     """
     ticket = context.begin(kind, name, arguments, side_effect)
-    answer, fault = ticket.answer, None
-    if answer is None:
-        with covered(ticket.question):
-            try:
-                answer = Answer(ok=True, data=values.encode(await world()))
-            except Exception as raised_by_it:  # noqa: BLE001 - whatever it is, it is the answer
-                fault, answer = raised_by_it, raised.capture(raised_by_it)
-            except asyncio.CancelledError as cancelled:
-                context.end(ticket, raised.capture(cancelled))
-                raise
-        answer = context.end(ticket, answer)
-    elif not answer.ok and isinstance(raised.revive(answer.data), asyncio.CancelledError):
-        await asyncio.get_running_loop().create_future()
-    return value_of(answer, fault)
+    if ticket.answer is not None:
+        answer = ticket.answer
+        if not answer.ok and isinstance(raised.revive(answer.data), asyncio.CancelledError):
+            await asyncio.get_running_loop().create_future()
+        return value_of(answer)
+    with covered(ticket.question):
+        try:
+            told = Told(await world(), redacted)
+        except Exception as fault:  # noqa: BLE001 - whatever it is, it is the answer
+            told = Told.of_fault(fault, redacted)
+        except asyncio.CancelledError as cancelled:
+            context.end(ticket, raised.capture(cancelled))
+            raise
+    return told.counts(context.end(ticket, told.answer))
 
 
 class _Child:
@@ -118,7 +121,7 @@ class _Child:
             process = self._running()
             return await (_attribute(process, what)(*args) if live is None else live())
 
-        return await _put(*self._question(what, args), world, _side_effect(acts))
+        return await _put(*self._question(what, args), world, *self._traits(acts))
 
     def tell(self, what: str, *args: Any) -> None:
         """Calls an attribute of asyncio's object that acts and gives nothing."""
@@ -126,10 +129,13 @@ class _Child:
         def world() -> None:
             _attribute(self._running(), what)(*args)
 
-        put(*self._question(what, args), world, _side_effect(True))
+        put(*self._question(what, args), world, *self._traits(True))
 
     def _question(self, what: str, args: tuple[Any, ...]) -> tuple[Context, str, str, bytes]:
         return self._context, "process", f"{self.command.name}.{what}", self.command.arguments_of(*args)
+
+    def _traits(self, acts: bool) -> tuple[str, Callable[[Any], Any]]:
+        return "reversible" if acts else "read_only", self.command.secrets.written
 
     def _running(self) -> _Process:
         if self.process is None:
@@ -142,10 +148,6 @@ class _Child:
 def _attribute(process: _Process, path: str) -> Callable[..., Any]:
     found: Callable[..., Any] = operator.attrgetter(path)(process)
     return found
-
-
-def _side_effect(acts: bool) -> str:
-    return "reversible" if acts else "read_only"
 
 
 class CapturedProcess:

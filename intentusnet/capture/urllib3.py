@@ -17,7 +17,8 @@ import io
 from typing import Any, Final
 
 from intentusnet.capture.hooks import Hook, active
-from intentusnet.capture.http import SIGNALS, Exchange, Reply, Request, replayed
+from intentusnet.capture.http import SIGNALS, Exchange, Reply, replayed
+from intentusnet.capture.http_request import Request, header_of
 from intentusnet.context import covered
 
 _NAMES: Final = ("urllib3", "requests")
@@ -112,6 +113,8 @@ def _sent(
 
 
 def _response_class(module: Any) -> Any:
+    protocol_error = module.ProtocolError
+
     class CapturedResponse(module.HTTPResponse):  # type: ignore[misc]  # loaded only when urllib3 is
         """A response whose body is read from a `_Body`, which knows no chunks of the transfer encoding."""
 
@@ -119,9 +122,21 @@ def _response_class(module: Any) -> Any:
             return True
 
         def read_chunked(self, amt: int | None = None, decode_content: bool | None = None) -> Any:
-            if amt != 0:
-                while data := self.read1(amt if amt is not None and amt > 0 else None, decode_content):
-                    yield data
+            size = amt if amt is not None and amt > 0 else None
+            while amt != 0:
+                try:
+                    data = self.read1(size, decode_content)
+                except protocol_error as fault:
+                    # urllib3, which reads chunks by itself, has another word for an end between two of them.
+                    cause = fault.args[-1]
+                    if isinstance(cause, http.client.IncompleteRead) and not (
+                        cause.partial or cause.expected
+                    ):
+                        raise protocol_error("Response ended prematurely") from None
+                    raise
+                if not data:
+                    return
+                yield data
 
     return CapturedResponse
 
@@ -174,6 +189,10 @@ class _Body(io.RawIOBase):
         except SIGNALS:
             raise
         except BaseException as fault:
+            left = getattr(self._source, "chunk_left", None)
+            if isinstance(fault, http.client.IncompleteRead) and left:
+                # Reads that take what is there do not tell how much of a chunk is missing.
+                fault.expected = left
             self._exchange.ended(fault=fault)
             raise
         self._exchange.took(piece)
@@ -183,16 +202,18 @@ class _Body(io.RawIOBase):
         return piece
 
     def _recorded(self, amt: int | None) -> bytes:
+        reply = self._exchange.recorded
+        assert reply is not None
         if not self._rest:
-            reply = self._exchange.recorded
-            assert reply is not None
             piece = replayed(reply, self._exchange, self._position)
             self._position += 1
-            self._rest = b"" if piece is None else piece
-            if piece is None or (self._position == len(reply.pieces) and reply.end == "complete"):
-                self._ended = not self._rest or amt is None or amt >= len(self._rest)
+            self._rest = piece or b""
+            self._ended = piece is None
         taken = self._rest if amt is None else self._rest[:amt]
         self._rest = self._rest[len(taken) :]
+        if not self._rest and self._position == len(reply.pieces) and reply.end == "complete":
+            # Where the length was known, the last byte was the end; otherwise one more read was.
+            self._ended = self._ended or bool(header_of(reply.headers, "content-length"))
         return taken
 
 

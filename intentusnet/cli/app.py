@@ -33,7 +33,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TextIO, TypeVar
 
 import click
 
@@ -67,7 +67,8 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "prune": ("prune", "Remove what nothing needs: blobs that no entry names, and what a crash left behind."),
     "agents": ("agents", "List the registered agents, or show one of them."),
     "validate": ("validate", "Check envelope and policy files."),
-    "policy": ("policy", "Check a policy, and explain its decisions."),
+    "policy": ("policy", "Check a policy, explain and test it, and try another one on the log."),
+    "doctor": ("doctor", "Look at the installation's health, or for what agents read behind the record."),
     "config": ("config", "Show the settings and where they come from."),
     "demo": ("demo", "Write a small app, use it, and replay and verify what was recorded."),
 }
@@ -133,9 +134,27 @@ class Invocation:
     @contextlib.contextmanager
     def foreign_code(self) -> Iterator[None]:
         """While it lasts, what other people's code prints goes to stderr: stdout is for data."""
-        _ = self.output  # holds on to the real stdout
-        with contextlib.redirect_stdout(sys.stderr):
+        out = self.output  # holds on to the real stdout
+        with contextlib.redirect_stdout(sys.stderr), _descriptor_redirected(out.stdout, out.stderr):
             yield
+
+
+@contextlib.contextmanager
+def _descriptor_redirected(stream: TextIO, to: TextIO) -> Iterator[None]:
+    """What goes past a stream to its descriptor, as from child processes and C libraries, goes elsewhere."""
+    try:
+        number, instead = stream.fileno(), to.fileno()
+    except (OSError, ValueError):  # it is no file, as in tests
+        yield
+        return
+    stream.flush()
+    kept = os.dup(number)
+    try:
+        os.dup2(instead, number)
+        yield
+    finally:
+        os.dup2(kept, number)
+        os.close(kept)
 
 
 pass_invocation = click.make_pass_decorator(Invocation, ensure=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,9 @@ from intentusnet.cli.app import Invocation, pass_invocation, shared_options
 from intentusnet.cli.filters import filter_options, query_of
 from intentusnet.cli.output import Output, listing, styled, text
 from intentusnet.errors import ConfigurationError, RecordNotFound
-from intentusnet.replay.corpus import every
+from intentusnet.replay.loads import every
 from intentusnet.replay.picking import Exemplar, Picked, Picking
+from intentusnet.stores.base import ExecutionStore, Query
 from intentusnet.stores.portable import save_record
 
 
@@ -43,28 +45,42 @@ def pick(invocation: Invocation, /, directory: Path, most: int | None, **asked: 
     out = invocation.output
     query = query_of(**asked)
     with invocation.open_store() as store:
-        total = sum(1 for _ in every(store, query)) if out.shows_progress else 0
-        picking = Picking()
-        with out.progress("read") as advance:
-            for done, row in enumerate(every(store, query), 1):
-                picking.take(store.get(row.execution_id))
-                advance(done, total)
-        picked = picking.picked(most)
+        picked = _picked(store, query, out, most)
         if not picked.exemplars:
             raise RecordNotFound("there is nothing to pick", where="the store")
-        try:
-            directory.mkdir(parents=True, exist_ok=True)
-        except OSError as fault:
-            raise ConfigurationError(
-                "the directory cannot be made", where=str(directory), got=fault.strerror or str(fault)
-            ) from fault
-        written = set()
-        for exemplar in picked.exemplars:
-            path = directory / exemplar.file_name
-            if not path.exists():
-                save_record(store.get(exemplar.execution_id), path)
-                written.add(exemplar.key)
+        written = _kept(picked, store, directory)
     _tell(out, directory, picked, written)
+
+
+def _picked(store: ExecutionStore, query: Query, out: Output, most: int | None) -> Picked:
+    picking = Picking()
+    ids: Iterator[str] = (row.execution_id for row in every(store, query))
+    total = 0
+    if out.shows_progress:  # then they are counted first, and held
+        held = list(ids)
+        ids, total = iter(held), len(held)
+    with out.progress("read") as advance:
+        for done, execution_id in enumerate(ids, 1):
+            picking.take(store.get(execution_id))
+            advance(done, total)
+    return picking.picked(most)
+
+
+def _kept(picked: Picked, store: ExecutionStore, directory: Path) -> set[str]:
+    """Writes the files that are not there, and returns the keys of their classes."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as fault:
+        raise ConfigurationError(
+            "the directory cannot be made", where=str(directory), got=fault.strerror or str(fault)
+        ) from fault
+    written = set()
+    for exemplar in picked.exemplars:
+        path = directory / exemplar.file_name
+        if not path.exists():
+            save_record(store.get(exemplar.execution_id), path)
+            written.add(exemplar.key)
+    return written
 
 
 def _tell(out: Output, directory: Path, picked: Picked, written: set[str]) -> None:

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from intentusnet.errors import InvalidInput, RecordNotFound
-from intentusnet.log.identity import STORE_FILE
 from intentusnet.record import ExecutionRecord
+from intentusnet.replay.recordfiles import SUFFIX
 from intentusnet.stores import portable
 
 if TYPE_CHECKING:
     from intentusnet.cli.app import Invocation
-
-SUFFIX = ".jsonl"
 
 
 def load_record(reference: str, invocation: Invocation) -> ExecutionRecord:
@@ -40,27 +36,3 @@ def is_path(reference: str) -> bool:
     separators = os.sep + (os.altsep or "")
     named = reference.endswith(SUFFIX) or any(separator in reference for separator in separators)
     return named or os.path.exists(reference)
-
-
-def portable_files(path: Path) -> list[Path]:
-    """The portable records that a path names: a file, or all below a directory, outside of stores.
-
-    Raises:
-        RecordNotFound: there is nothing, or a directory without records.
-        InvalidInput: it is a store.
-    """
-    if not path.is_dir():
-        if path.exists():
-            return [path]
-        raise RecordNotFound("there is no such file or directory", where=str(path))
-    if (path / STORE_FILE).exists():
-        raise InvalidInput(
-            "this directory is a store, not a directory of records",
-            where=str(path),
-            hint=f"Name its executions by id, or use --all --store {path}.",
-        )
-    stores = {note.parent for note in path.rglob(STORE_FILE)}
-    found = sorted(file for file in path.rglob(f"*{SUFFIX}") if stores.isdisjoint(file.parents))
-    if not found:
-        raise RecordNotFound(f"no portable record (*{SUFFIX}) lies in the directory", where=str(path))
-    return found

@@ -67,10 +67,15 @@ def command(
             return _print(invocation.output, map(_row, named))
         given = None if answer is None else untagged(read_payload(answer, "answer"), "answer")
         happened = resolve == "happened"
-        found = runtime.resolve(
-            execution_id, happened, by=by or getpass.getuser(), question=question, answer=given
-        )
+        found = runtime.resolve(execution_id, happened, by=by or _user(), question=question, answer=given)
         return _print(invocation.output, [_row(found)])
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # as in a container whose user has only a number
+        raise click.UsageError("This user has no name: say who says so with --by.") from None
 
 
 def _resumed(found: Interrupted, runtime: IntentusRuntime) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import click
 
 from intentusnet.cli.app import Invocation, Words, pass_invocation, shared_options
 from intentusnet.cli.filters import filter_options, query_of
-from intentusnet.cli.records import is_path, portable_files
+from intentusnet.cli.records import is_path
 from intentusnet.cli.settings import (
     Settings,
     configured_policy,
@@ -24,19 +24,13 @@ from intentusnet.cli.settings import (
 )
 from intentusnet.cli.updating import Update
 from intentusnet.cli.verdicts import Verdicts
-from intentusnet.errors import RecordNotFound
-from intentusnet.replay.corpus import (
-    CorpusItem,
-    Load,
-    MakeRuntime,
-    RecordFile,
-    StoredRecord,
-    every,
-    replay_all,
-)
+from intentusnet.errors import IntegrityBroken, RecordNotFound
+from intentusnet.replay.corpus import CorpusItem, MakeRuntime, replay_all
+from intentusnet.replay.loads import Load, RecordFile, StoredRecord, Unreadable, every
+from intentusnet.replay.recordfiles import portable_files
 from intentusnet.replay.strictness import Depth, Strictness
 from intentusnet.runtime import IntentusRuntime
-from intentusnet.stores.base import ExecutionStore, Query
+from intentusnet.stores.base import EVERYTHING, ExecutionStore, Query
 from intentusnet.stores.memory import MemoryExecutionStore
 
 
@@ -80,6 +74,7 @@ def _runtime(settings: Settings, depth: Depth) -> IntentusRuntime:
 @click.option("--routing", is_flag=True, help="Decide plan and policy anew, and run no agent: needs no app.")
 @click.option("--live", is_flag=True, help="Ask the world again, as far as that is read-only.")
 @click.option("--allow-acting", is_flag=True, help="With --live: also run and ask what may act.")
+@click.option("--nested", is_flag=True, help="Also the executions that they asked for.")
 @click.option("-j", "--jobs", type=click.IntRange(1), default=1, metavar="N", help="Worker processes.")
 @click.option("--fail-fast", is_flag=True, help="Stop at the first that does not match.")
 @click.option("--update", is_flag=True, help="Record the files that diverge anew, live; asks first.")
@@ -96,6 +91,7 @@ def command(
     routing: bool,
     live: bool,
     allow_acting: bool,
+    nested: bool,
     jobs: int,
     fail_fast: bool,
     update: bool,
@@ -106,26 +102,30 @@ def command(
 
     Executions are named by id, by files with portable records, or by directories of those; --all and the
     filters choose from the store. Agents run with the recorded answers and touch nothing. Ends with 0 if all
-    match, 1 if one diverged, 11 if one cannot be replayed, 13 if a file is broken.
+    match, 1 if one diverged, 11 if one cannot be replayed, 13 if one is broken, 10 if there is none.
     """
     query = _checked(references, everything, asked)
     depth = _depth(routing, live, allow_acting)
-    files_only = not everything and all(map(is_path, references))
-    if update and not files_only:
-        raise click.UsageError("--update is for files with portable records.")
+    compared = {"strictness": Strictness(strictness), "ignore": ignore_of(ignore, "--ignore")}
+    files_only = query is None and all(map(is_path, references))
     if yes and not update:
         raise click.UsageError("--yes goes with --update.")
-    compared = {"strictness": Strictness(strictness), "ignore": ignore_of(ignore, "--ignore")}
-    options = {**compared, "depth": depth, "allow_acting": allow_acting}
+    if update:
+        _check_update(files_only, depth, nested)
     updating = Update(invocation, compared, yes=yes) if update else None
     out = invocation.output
     with invocation.foreign_code():
         opened = _runtime(invocation.settings, depth)
     with opened as runtime:
-        loads, total = _loads(runtime.store, references, query, count=out.shows_progress)
+        assert runtime.store is not None  # the default one, if nobody names another
+        if query is None:
+            loads, total = _named(references, runtime.store, nested)
+        else:
+            loads, total = _stored(runtime.store, query, nested, count=out.shows_progress)
         if jobs > 1 and not files_only and isinstance(runtime.store, MemoryExecutionStore):
             raise click.UsageError("-j needs a store that other processes can read.")
         make_runtime: MakeRuntime = (lambda: runtime) if jobs == 1 else WorkerApp(invocation.settings, depth)
+        options = {**compared, "depth": depth, "allow_acting": allow_acting, "nested": nested}
         verdicts = Verdicts(out, few=bool(references), total=total)
         replayed = replay_all(loads, make_runtime, jobs=jobs, options=options)
         with closing(replayed), out.progress("replay") as advance:
@@ -137,9 +137,7 @@ def command(
                 if fail_fast and not verdicts.all_match:
                     break
         if not verdicts.total:
-            raise RecordNotFound(
-                "there is nothing to replay", where="the store", hint="`intentusnet route` records."
-            )
+            raise _nothing(invocation.settings, query)
         verdicts.close()
         if updating is not None:
             updating.record_anew(runtime)
@@ -166,25 +164,56 @@ def _depth(routing: bool, live: bool, allow_acting: bool) -> Depth:
     return Depth.ROUTING if routing else Depth.LIVE if live else Depth.AGENTS
 
 
-def _loads(
-    store: ExecutionStore | None, references: tuple[str, ...], query: Query | None, *, count: bool
-) -> tuple[Iterable[Load], int]:
-    """What is to be replayed, and how much that is, if it is known or is to be counted; else 0.
-
-    What is named is found before anything is run.
-    """
-    assert store is not None
-    if query is None:
-        named = [load for reference in references for load in _named(reference, store)]
-        return named, len(named)
-    total = sum(1 for _ in every(store, query)) if count else 0
-    return (StoredRecord(row.execution_id) for row in every(store, query)), total
+def _check_update(files_only: bool, depth: Depth, nested: bool) -> None:
+    """Refuses to record anew what cannot be, or what would not be what was looked at."""
+    if not files_only:
+        raise click.UsageError("--update is for files with portable records.")
+    if depth is Depth.ROUTING:
+        raise click.UsageError("--update runs agents, and --routing does not: use one without the other.")
+    if nested:
+        raise click.UsageError("--update records each file anew by itself: use it without --nested.")
 
 
-def _named(reference: str, store: ExecutionStore) -> list[Load]:
-    if is_path(reference):
-        return [RecordFile(str(path)) for path in portable_files(Path(reference))]
-    return [StoredRecord(store.resolve(reference))]
+def _named(references: tuple[str, ...], store: ExecutionStore, nested: bool) -> tuple[Iterable[Load], int]:
+    """What the references mean, each record once, and how many; all is found before anything is run."""
+    paths = [Path(reference) for reference in references if is_path(reference)]
+    beside = {str(path if path.is_dir() else path.parent): None for path in paths if nested}
+    loads: dict[Load, None] = {}
+    for reference in references:
+        if is_path(reference):
+            found = portable_files(Path(reference))
+            loads.update((RecordFile(str(file), tuple(beside)), None) for file in found)
+        else:
+            loads[StoredRecord(store.resolve(reference))] = None
+    return loads, len(loads)
+
+
+def _stored(store: ExecutionStore, query: Query, nested: bool, *, count: bool) -> tuple[Iterable[Load], int]:
+    """The executions that a query asks for, and how many there are, if they are to be counted; else 0."""
+    # With all of them there, those below others are replayed below them.
+    outermost = nested and query == EVERYTHING
+    loads = _listed(store, replace(query, despite_damage=True), outermost)
+    if not count:
+        return loads, 0
+    counted = list(loads)
+    return counted, len(counted)
+
+
+def _listed(store: ExecutionStore, query: Query, outermost: bool) -> Iterator[Load]:
+    try:
+        for row in every(store, query):
+            yield StoredRecord(row.execution_id, outermost)
+    except IntegrityBroken as fault:
+        yield Unreadable("the log", fault)
+
+
+def _nothing(settings: Settings, query: Query | None) -> RecordNotFound:
+    filtered = query is not None and query != EVERYTHING
+    return RecordNotFound(
+        "no execution fits the filters" if filtered else "there is nothing to replay",
+        where=f"the store {settings.store.value}" if settings.store.is_set else "the store",
+        hint="`intentusnet list` takes the same filters." if filtered else "`intentusnet route` records.",
+    )
 
 
 def _each(invocation: Invocation, items: Iterator[CorpusItem]) -> Iterator[CorpusItem]:

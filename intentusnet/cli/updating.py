@@ -15,8 +15,10 @@ from intentusnet import values
 from intentusnet.cli.app import Invocation
 from intentusnet.cli.output import Output
 from intentusnet.record import ExecutionRecord
-from intentusnet.replay.corpus import CorpusItem, RecordFile
+from intentusnet.replay.corpus import CorpusItem
 from intentusnet.replay.divergence import Verdict
+from intentusnet.replay.loads import RecordFile
+from intentusnet.response import ErrorCode
 from intentusnet.routing.router import Request
 from intentusnet.runtime import IntentusRuntime
 from intentusnet.stores.memory import MemoryExecutionStore
@@ -68,20 +70,37 @@ class Update:
             if not click.confirm(f"Record {count} file{'s' if count > 1 else ''} anew?", err=True):
                 return
         for path in self._files:
+            old = load_record(path)
             with self._invocation.foreign_code():
-                record = recorded_anew(load_record(path), runtime)
-                matches = runtime.replay(record, **self._options).verdict is Verdict.MATCH
+                new = recorded_anew(old, runtime)
+                matches = runtime.replay(new, **self._options).verdict is Verdict.MATCH
             if not matches:
                 out.warn(f"{path} stays as it is: what was recorded anew does not replay either.")
-                continue
-            save_record(record, path)
-            self.forgiven += 1
-            out.note(f"{path} was recorded anew: {record.status}, {record.execution_id}")
+            elif has_failed(old, new):
+                out.warn(f"{path} stays as it is: recorded anew, it ended with {code_of(new)}.")
+            else:
+                save_record(new, path)
+                self.forgiven += 1
+                out.note(f"{path} was recorded anew: {new.status}, {new.execution_id}")
 
 
 def somebody_is_there(out: Output) -> bool:
     """Whether a person can be asked."""
     return sys.stdin.isatty() and out.stderr.isatty()
+
+
+def has_failed(old: ExecutionRecord, new: ExecutionRecord) -> bool:
+    """Whether a new record is one of a failure that the old one was not, as when the world is out of reach.
+
+    What the policy denies it denies wherever it is asked.
+    """
+    return code_of(new) not in (None, code_of(old), ErrorCode.POLICY_DENIAL)
+
+
+def code_of(record: ExecutionRecord) -> str | None:
+    """The code of the error that an execution ended with."""
+    error = None if record.outcome is None else record.outcome.error
+    return None if error is None else str(error["code"])
 
 
 def recorded_anew(record: ExecutionRecord, runtime: IntentusRuntime) -> ExecutionRecord:

@@ -7,15 +7,19 @@ from typing import Final
 
 from intentusnet.cli.output import Output, fields, styled, text, value_at
 from intentusnet.errors import IntegrityBroken, NotReplayable
-from intentusnet.replay.corpus import CorpusItem, RecordFile
+from intentusnet.replay.corpus import CorpusItem, with_those_below
 from intentusnet.replay.divergence import Divergence, ReplayReport, Verdict
 from intentusnet.replay.reports import (
     BROKEN,
     MEANING,
     MOST_TOLD,
+    JUnit,
     advice,
     annotation,
-    junit,
+    at_fault,
+    file_of,
+    first_divergence,
+    head_of,
     place_of,
     told_of,
     verdict_of,
@@ -44,7 +48,10 @@ class Verdicts:
         self._failed: Counter[str] = Counter()
         self._first: Counter[str] = Counter()
         self._guards: set[str] = set()
-        self._held: list[CorpusItem] = []
+        self._below = 0
+        self._missing = 0
+        self._not_replayable = False
+        self._junit = JUnit() if out.format == "junit" else None
 
     @property
     def total(self) -> int:
@@ -57,18 +64,12 @@ class Verdicts:
         return self._verdicts[Verdict.MATCH.value] == self.total
 
     def take(self, item: CorpusItem) -> None:
-        """Tells what became of a record.
-
-        Raises:
-            IntentusError: it could not be read, and not because its bytes are not what was written.
-        """
-        if item.fault is not None:
-            if not isinstance(item.fault, IntegrityBroken):
-                raise item.fault
-            self._out.error(item.fault)
+        """Tells what became of a record."""
         self._count(item)
-        if self._out.format == "junit":
-            self._held.append(item)
+        if item.fault is not None:
+            self._out.error(item.fault)
+        if self._junit is not None:
+            self._junit.take(item)
         elif self._out.format == "github":
             if verdict_of(item) != Verdict.MATCH:
                 self._out.line(annotation(item))
@@ -81,15 +82,18 @@ class Verdicts:
     def close(self) -> None:
         """Tells what became of all."""
         out = self._out
-        if out.format == "junit":
+        if self._junit is not None:
             properties = {"guards": ", ".join(sorted(self._guards))} if self._guards else {}
-            for piece in junit(self._held, properties):
-                out.line(piece.removesuffix("\n"))
+            for line in self._junit.lines(properties):
+                out.line(line.removesuffix("\n"))
         order = (*(verdict.value for verdict in Verdict), BROKEN)
         told = [
             f"{self._verdicts[word]:,} {word.replace('_', ' ')}" for word in order if self._verdicts[word]
         ]
-        out.note(f"{self.total:,} replayed: {', '.join(told)}")
+        below = f", with {self._below:,} below them" if self._below else ""
+        out.note(f"{self.total:,} replayed{below}: {', '.join(told)}")
+        if self._missing:
+            out.warn(f"  {self._missing:,} that they asked for are not on record here, and were not replayed")
         if self.total == 1:
             return
         for intent, count in self._failed.most_common(_MOST_NAMED):
@@ -98,28 +102,34 @@ class Verdicts:
             out.note(f"  first divergence {place}: {count:,}")
 
     def exit_code(self, forgiven: int = 0) -> int:
-        """How the command ends.
+        """How the command ends; executions below count like those above.
 
         Args:
             forgiven: how many of those that diverged do not count.
         """
         if self._verdicts[BROKEN]:
             return IntegrityBroken.exit_code
-        if self._verdicts[Verdict.NOT_REPLAYABLE.value]:
+        if self._not_replayable:
             return NotReplayable.exit_code
         return 1 if self._verdicts[Verdict.DIVERGED.value] > forgiven else 0
 
     def _count(self, item: CorpusItem) -> None:
         verdict = verdict_of(item)
         self._verdicts[verdict] += 1
-        intent = item.intent or item.load.name
-        self._intents[intent] += 1
-        if verdict != Verdict.MATCH:
-            self._failed[intent] += 1
-        if item.report is not None:
-            self._guards.update(item.report.guards)
-            if item.report.divergences:
-                self._first[place_of(item.report.divergences[0])] += 1
+        if item.intent:
+            self._intents[item.intent] += 1
+        if item.intent and verdict != Verdict.MATCH:
+            self._failed[item.intent] += 1
+        self._missing += item.missing
+        if item.report is None:
+            return
+        for report in with_those_below(item.report):
+            self._guards.update(report.guards)
+            self._not_replayable |= bool(report.reason)
+            self._below += report is not item.report
+        first = first_divergence(item)
+        if first is not None:
+            self._first[place_of(first)] += 1
 
     def _print(self, item: CorpusItem, report: ReplayReport) -> None:
         out = self._out
@@ -129,24 +139,36 @@ class Verdicts:
         head.append(f"  {report.execution_id}  ")
         head.append(text(item.intent), style="bold")
         out.print(head)
-        if report.reason:
-            out.print(f"  {text(report.reason)}")
+        if file_of(item) and report.verdict is not Verdict.MATCH:
+            out.print(f"  in {text(file_of(item))}")
         if report.taken:
             names = ", ".join(dict.fromkeys(report.taken))
             out.print(f"  taken from the record, not run again: {text(names)}")
-        told = report.divergences if out.verbosity else report.divergences[:MOST_TOLD]
-        for number, divergence in enumerate(told, 1):
-            self._print_divergence(number, divergence, item.before if number == 1 else ())
-        if len(told) < len(report.divergences):
-            out.print(f"  … and {len(report.divergences) - len(told)} more: -v tells them all")
-        if told:
-            file = item.load.name if isinstance(item.load, RecordFile) else ""
-            for when, what in advice(told[0], file=file):
-                line = styled(f"  {when}: ", "dim")
-                line.append(text(what))
-                out.print(line)
+        blamed = at_fault(report)
+        told = blamed if out.verbosity else blamed[:MOST_TOLD]
+        for one in told:
+            self._print_report(item, one)
+        if len(told) < len(blamed):
+            out.print(f"  … and {len(blamed) - len(told)} more executions: -v tells them all")
+        for when, what in advice(item):
+            line = styled(f"  {when}: ", "dim")
+            line.append(text(what))
+            out.print(line)
         if out.verbosity and report.guards:
             out.print(f"  guarded by {', '.join(report.guards)}")
+
+    def _print_report(self, item: CorpusItem, report: ReplayReport) -> None:
+        """What is wrong with an execution: the item's own, or one below."""
+        out, first = self._out, first_divergence(item)
+        if report is not item.report:
+            out.print(f"  {text(head_of(item, report))}")
+        if report.reason:
+            out.print(f"  {text(report.reason)}")
+        told = report.divergences if out.verbosity else report.divergences[:MOST_TOLD]
+        for number, divergence in enumerate(told, 1):
+            self._print_divergence(number, divergence, item.before if divergence is first else ())
+        if len(told) < len(report.divergences):
+            out.print(f"  … and {len(report.divergences) - len(told)} more: -v tells them all")
 
     def _print_divergence(self, number: int, divergence: Divergence, before: tuple[str, ...]) -> None:
         title = styled(f"  {number}. {divergence.kind.value}", "bold")

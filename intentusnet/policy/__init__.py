@@ -1,7 +1,9 @@
 """Who may do what: rules in a file, decided per envelope and candidate, explained and checked.
 
-Layers, bottom to top: ``rules`` (data), ``parse`` (files), ``decide`` (the meaning, one rule at a time),
-``compile`` (all rules at once, fast), ``findings`` (rules that cannot matter).
+Layers, bottom to top: ``rules`` (data), ``files`` and ``parse`` (from text to rules), ``decide`` (the
+meaning, one rule at a time), ``compile`` (all rules at once, fast), ``findings`` (rules that cannot matter),
+``engine`` (what the router needs of a policy, so that ``cedar`` or another one may decide), ``facts`` (what
+is decided on), ``trial`` and ``backtest`` (what would have been decided).
 """
 
 from intentusnet.policy.compile import NO_POLICY, CompiledPolicy, Stage, compile_policy
@@ -13,13 +15,16 @@ from intentusnet.policy.decide import (
     RuleTrace,
     explain,
 )
+from intentusnet.policy.engine import Policy, Staged
+from intentusnet.policy.files import PolicyFaults
 from intentusnet.policy.findings import Finding, check
-from intentusnet.policy.parse import PolicyFaults, load_policy, parse_policy
-from intentusnet.policy.rules import Comparison, Matcher, PolicySource, Rule
+from intentusnet.policy.parse import load_policy, parse_policy
+from intentusnet.policy.rules import Budget, Comparison, Matcher, PolicySource, Rule
 
 __all__ = [
     "NO_POLICY",
     "AgentFacts",
+    "Budget",
     "Comparison",
     "CompiledPolicy",
     "ConditionTrace",
@@ -27,11 +32,13 @@ __all__ = [
     "EnvelopeFacts",
     "Finding",
     "Matcher",
+    "Policy",
     "PolicyFaults",
     "PolicySource",
     "Rule",
     "RuleTrace",
     "Stage",
+    "Staged",
     "check",
     "compile_policy",
     "explain",

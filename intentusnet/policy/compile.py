@@ -19,11 +19,12 @@ from intentusnet.policy.decide import (
     Answer,
     Decision,
     EnvelopeFacts,
+    comparison_test,
     decision_by_default,
     decision_of,
-    payload_test,
 )
 from intentusnet.policy.rules import (
+    Compared,
     Comparison,
     Matcher,
     MatcherName,
@@ -46,6 +47,10 @@ class CompiledPolicy:
         source: the parsed policy.
         digest: SHA-256 hex of its canonical content; None when there is no policy.
         otherwise: the decision when no rule decides.
+
+    Attributes:
+        facts: what its rules look at: the names of matchers, "payload", "budget".
+        budgets: what whoever decides has to bring the numbers of.
     """
 
     __slots__ = (
@@ -61,8 +66,10 @@ class CompiledPolicy:
         "_tag",
         "_tenant",
         "_tests",
-        "_with_payload",
+        "_with_tests",
+        "budgets",
         "digest",
+        "facts",
         "source",
     )
 
@@ -72,10 +79,12 @@ class CompiledPolicy:
         self.digest = digest
         self._otherwise = otherwise
         self._decisions = tuple(decision_of(rule) for rule in rules)
-        self._tests = tuple(_payload_tests(rule) for rule in rules)
+        self._tests = tuple(_comparison_tests(rule) for rule in rules)
         self._denies = _bits(n for n, rule in enumerate(rules) if rule.effect == "deny")
         self._allows = _bits(n for n, rule in enumerate(rules) if rule.effect == "allow")
-        self._with_payload = _bits(n for n, tests in enumerate(self._tests) if tests)
+        self._with_tests = _bits(n for n, tests in enumerate(self._tests) if tests)
+        self.budgets = source.budgets
+        self.facts = frozenset(_fact(condition) for rule in rules for condition in rule.conditions)
         self._intent = _Index(rules, "intent")
         self._caller = _Index(rules, "caller")
         self._role = _Index(rules, "role")
@@ -86,26 +95,69 @@ class CompiledPolicy:
 
     def stage(self, envelope: EnvelopeFacts) -> Stage:
         """Decides everything that does not depend on the agent, once for all candidates."""
-        possible = self._intent.of(envelope.intent) & self._caller.of(envelope.caller)
-        possible &= self._role.of_any(envelope.roles) & self._tag.of_any(envelope.tags)
+        possible = self._possible(envelope)
         causes: dict[int, str] = {}
-        if envelope.tenant is not None:
-            possible &= self._tenant.of(envelope.tenant)
-        else:
+        if envelope.tenant is None:
             causes = dict.fromkeys(_positions(possible & ~self._tenant.free), TENANT_MISSING)
-        for position in _positions(possible & self._with_payload):
-            for test in self._tests[position]:
-                answer = test(envelope.payload)
+        lacking: dict[int, str] = {}
+        for position in _positions(possible & self._with_tests):
+            for of, test in self._tests[position]:
+                answer = test(envelope.compared(of))
                 if answer is False:
                     possible ^= 1 << position
+                    lacking.pop(position, None)
                     break
                 if answer is not True:
-                    causes.setdefault(position, answer)
-        return Stage(self, possible & self._denies, possible & self._allows & ~_bits(causes), causes)
+                    (causes if of == "payload" else lacking).setdefault(position, answer)
+        return self._staged(possible, causes, lacking)
+
+    def looks_at(self, of: Compared, envelope: EnvelopeFacts) -> bool:
+        """Whether a rule that the envelope's other facts leave possible compares something there.
+
+        Args:
+            of: "payload" or "budget".
+            envelope: its payload and budget need not be known yet.
+        """
+        return of in self.facts and any(
+            kind == of
+            for position in _positions(self._possible(envelope) & self._with_tests)
+            for kind, _ in self._tests[position]
+        )
+
+    def _possible(self, envelope: EnvelopeFacts) -> int:
+        """The rules that no glob on the envelope rules out."""
+        possible = self._intent.of(envelope.intent) & self._caller.of(envelope.caller)
+        possible &= self._role.of_any(envelope.roles) & self._tag.of_any(envelope.tags)
+        return possible if envelope.tenant is None else possible & self._tenant.of(envelope.tenant)
+
+    def _staged(self, possible: int, causes: dict[int, str], lacking: dict[int, str]) -> Stage:
+        allows, denies = possible & self._allows, possible & self._denies
+        certain = allows & ~_bits(causes)
+        if not lacking:
+            return Stage(self, denies, certain, causes)
+        open_rules = _bits(lacking)
+        # A rule that fails for another reason as well keeps that as its cause.
+        return Stage(
+            self, denies, certain & ~open_rules, {**lacking, **causes}, open_rules & (denies | certain)
+        )
 
     def decide(self, envelope: EnvelopeFacts, agent: AgentFacts) -> Decision:
         """The decision for one candidate; with several of them, :meth:`stage` once is cheaper."""
         return self.stage(envelope).decide(agent)
+
+    def _lacks(self, stage: Stage, agent: AgentFacts) -> str | None:
+        possible = self._agent.of(agent.name) & self._side_effect.of(agent.side_effect)
+        decision = self._decide(stage, agent)
+        open_rules = stage.lacking & possible
+        if decision.allowed or not open_rules or stage.denies & possible & ~open_rules:
+            return None
+        if not self._otherwise.allowed and not (stage.allows | open_rules & self._allows) & possible:
+            return None
+        return stage.causes[(open_rules & -open_rules).bit_length() - 1]
+
+    def __reduce__(self) -> Any:
+        # What a copy in another process needs is the rules; the policy that is none is known there by name.
+        return "NO_POLICY" if self.digest is None else (compile_policy, (self.source,))
 
     def _decide(self, stage: Stage, agent: AgentFacts) -> Decision:
         possible = self._agent.of(agent.name) & self._side_effect.of(agent.side_effect)
@@ -119,19 +171,34 @@ class CompiledPolicy:
 
 
 class Stage:
-    """What a policy has left to decide about one envelope."""
+    """What a policy has left to decide about one envelope.
 
-    __slots__ = ("_policy", "allows", "causes", "denies")
+    Args:
+        policy: whose rules they are.
+        denies: the deny rules that apply to some agent.
+        allows: the allow rules that do.
+        causes: why rules are unknown, by position.
+        lacking: the rules that would be decided otherwise if budgets were known that are not.
+    """
 
-    def __init__(self, policy: CompiledPolicy, denies: int, allows: int, causes: dict[int, str]) -> None:
+    __slots__ = ("_policy", "allows", "causes", "denies", "lacking")
+
+    def __init__(
+        self, policy: CompiledPolicy, denies: int, allows: int, causes: dict[int, str], lacking: int = 0
+    ) -> None:
         self._policy = policy
         self.denies = denies
         self.allows = allows
         self.causes = causes
+        self.lacking = lacking
 
     def decide(self, agent: AgentFacts) -> Decision:
         """The decision for one candidate."""
         return self._policy._decide(self, agent)
+
+    def lacks(self, agent: AgentFacts) -> str | None:
+        """The cause if a candidate is denied only because budgets are not known; else None."""
+        return self._policy._lacks(self, agent) if self.lacking else None
 
 
 class _Index:
@@ -196,12 +263,19 @@ def _canonical(condition: Matcher | Comparison) -> list[Any]:
     if isinstance(condition, Matcher):
         return [condition.name, *condition.globs]
     # As text: a Decimal has no JSON of its own, and the file's spelling tells 1, true and "1" apart.
-    return ["payload", condition.pointer, condition.operator, show(condition.operand)]
+    place = condition.pointer if condition.of == "payload" else condition.path[0]
+    return [condition.of, place, condition.operator, show(condition.operand)]
 
 
-def _payload_tests(rule: Rule) -> tuple[Callable[[Any], Answer], ...]:
+def _fact(condition: Matcher | Comparison) -> str:
+    return condition.name if isinstance(condition, Matcher) else condition.of
+
+
+def _comparison_tests(rule: Rule) -> tuple[tuple[Compared, Callable[[Any], Answer]], ...]:
     return tuple(
-        payload_test(condition) for condition in rule.conditions if isinstance(condition, Comparison)
+        (condition.of, comparison_test(condition))
+        for condition in rule.conditions
+        if isinstance(condition, Comparison)
     )
 
 

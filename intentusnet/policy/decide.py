@@ -22,6 +22,7 @@ from typing import Any, Final, Literal, Protocol, TypeAlias, cast
 from intentusnet.policy.rules import (
     ARTICLES,
     KINDS,
+    Compared,
     Comparison,
     Condition,
     Effect,
@@ -58,6 +59,8 @@ class EnvelopeFacts:
         roles: the caller's roles; none is known to be none.
         tenant: the caller's tenant, or None if it has not been stated.
         tags: the envelope's tags.
+        budget: sums of usage by the names of their budgets; one that is not there is unknown, and with None
+            all are.
     """
 
     intent: str
@@ -67,6 +70,11 @@ class EnvelopeFacts:
     roles: tuple[str, ...] = ()
     tenant: str | None = None
     tags: tuple[str, ...] = ()
+    budget: Mapping[str, int | float | Decimal] | None = None
+
+    def compared(self, of: Compared) -> Any:
+        """What comparisons of that kind look for their fields in."""
+        return self.payload if of == "payload" else self.budget or {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,13 +179,13 @@ def explain(policy: HasSource, envelope: EnvelopeFacts, agent: AgentFacts | None
     )
 
 
-def payload_test(condition: Comparison) -> Callable[[Any], Answer]:
-    """The comparison as a function of the payload."""
+def comparison_test(condition: Comparison) -> Callable[[Any], Answer]:
+    """The comparison as a function of the payload, or of the budgets: of `EnvelopeFacts.compared`."""
     path = condition.path
     if condition.operator == "exists":
         return lambda payload: (_find(payload, path) is not _MISSING) is condition.operand
     judge = _judge(condition)
-    missing = f"operand missing: {condition.pointer}"
+    missing = f"operand missing: {condition.place}"
     if len(path) == 1:
         [key] = path
 
@@ -263,14 +271,14 @@ def _is_member(value: Any, members: Collection[Any]) -> bool:
 class _Complaint:
     """The cause that names a wrongly typed operand, written only when there is one."""
 
-    __slots__ = ("_needs", "_pointer")
+    __slots__ = ("_needs", "_place")
 
     def __init__(self, condition: Comparison) -> None:
-        self._pointer = condition.pointer
+        self._place = condition.place
         self._needs = f"{condition.operator} needs {ARTICLES[condition.kind]}"
 
     def __call__(self, value: Any) -> str:
-        return f"operand has the wrong type: {self._pointer} is {_type_name(value)}, {self._needs}"
+        return f"operand has the wrong type: {self._place} is {_type_name(value)}, {self._needs}"
 
 
 def _type_name(value: Any) -> str:
@@ -295,9 +303,10 @@ def _trace(condition: Condition, envelope: EnvelopeFacts, agent: AgentFacts | No
 
 def _answer(condition: Condition, envelope: EnvelopeFacts, agent: AgentFacts | None) -> tuple[Answer, str]:
     if isinstance(condition, Comparison):
-        value = _find(envelope.payload, condition.path)
+        fields = envelope.compared(condition.of)
+        value = _find(fields, condition.path)
         found = "there is none" if value is _MISSING else f"it is {_quoted(value)}"
-        return payload_test(condition)(envelope.payload), found
+        return comparison_test(condition)(fields), found
     values = _facts(condition, envelope, agent)
     if isinstance(values, str):
         return values, ""

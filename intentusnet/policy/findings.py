@@ -6,13 +6,14 @@ that is not reported may still have none.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from itertools import groupby, product
 from typing import Any, Literal, TypeAlias
 
-from intentusnet.policy.decide import payload_test
+from intentusnet.policy.decide import comparison_test
 from intentusnet.policy.rules import (
     SIDE_EFFECTS,
     Comparison,
@@ -25,7 +26,11 @@ from intentusnet.policy.rules import (
     is_literal,
 )
 
-FindingCode: TypeAlias = Literal["duplicate", "shadowed", "impossible", "no effect", "nothing allowed"]
+FindingCode: TypeAlias = Literal[
+    "duplicate", "shadowed", "impossible", "no effect", "nothing allowed", "not covered"
+]
+
+_MAGIC = re.compile(r"[*?[]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +41,8 @@ class Finding:
         rule: the rule's id; None for the policy as a whole.
         code: ``duplicate`` and ``shadowed``: an earlier or overriding rule always decides first;
             ``impossible``: its conditions contradict each other; ``no effect``: an allow rule where all is
-            allowed by default; ``nothing allowed``: the policy denies every request.
+            allowed by default; ``nothing allowed``: the policy denies every request; ``not covered``: no rule
+            speaks of an intent.
         message: a sentence about it.
     """
 
@@ -61,6 +67,35 @@ def check(source: PolicySource) -> tuple[Finding, ...]:
     return tuple(findings)
 
 
+def uncovered(source: PolicySource, intents: Iterable[str]) -> tuple[Finding, ...]:
+    """The intents that no rule speaks of, so that only the default decides about them.
+
+    A rule that does not ask for the intent speaks of all of them.
+
+    Args:
+        source: the policy.
+        intents: names, or globs as agents' capabilities have them.
+    """
+    globs: list[str] = []
+    for rule in source.rules:
+        asked = [c for c in rule.conditions if isinstance(c, Matcher) and c.name == "intent"]
+        globs += [glob for matcher in asked for glob in matcher.globs] if asked else ["*"]
+    told = "allows it to everyone" if source.default == "allow" else "denies it to everyone"
+    return tuple(
+        Finding(None, "not covered", f"no rule speaks of intent {intent}: the default {told}")
+        for intent in intents
+        if not any(_may_overlap(glob, intent) for glob in globs)
+    )
+
+
+def _may_overlap(glob: str, other: str) -> bool:
+    """Whether there may be a name that both globs match; False is certain."""
+    if is_literal(other) or is_literal(glob):
+        return glob_matcher(glob)(other) if is_literal(other) else glob_matcher(other)(glob)
+    begins = _MAGIC.split(glob, maxsplit=1)[0], _MAGIC.split(other, maxsplit=1)[0]
+    return begins[0].startswith(begins[1]) or begins[1].startswith(begins[0])
+
+
 def _look_at(rule: Rule, source: PolicySource, earlier: tuple[Rule, ...]) -> Finding | None:
     conditions = _texts(rule)
     for other in earlier:
@@ -69,7 +104,7 @@ def _look_at(rule: Rule, source: PolicySource, earlier: tuple[Rule, ...]) -> Fin
             return Finding(rule.id, "duplicate", message)
     if rule.effect == "allow":
         for contradiction in _contradictions(rule):
-            return Finding(rule.id, "impossible", f"no payload can satisfy its conditions on {contradiction}")
+            return Finding(rule.id, "impossible", f"no request can satisfy its conditions on {contradiction}")
         for other in source.rules:
             if other.effect == "deny" and _covers(other, rule):
                 message = f"{other.id} denies everything that it would allow"
@@ -133,7 +168,7 @@ def _side_effects(matcher: Matcher) -> set[str]:
 def _contradictions(rule: Rule) -> Iterator[str]:
     """The fields on which not all of the rule's comparisons can be true."""
     comparisons = [condition for condition in rule.conditions if isinstance(condition, Comparison)]
-    for pointer, group in groupby(comparisons, key=lambda c: c.pointer):
+    for place, group in groupby(comparisons, key=lambda c: c.place):
         conditions = list(group)
         existence = {c.operand for c in conditions if c.operator == "exists"}
         others = [c for c in conditions if c.operator != "exists"]
@@ -144,12 +179,12 @@ def _contradictions(rule: Rule) -> Iterator[str]:
             or _excludes_its_values(others)
             or _is_empty_range(others)
         ):
-            yield pointer
+            yield place
 
 
 def _excludes_its_values(conditions: list[Comparison]) -> bool:
     """Whether there is a closed list of values, and none of them passes every test."""
-    tests = [payload_test(replace(condition, path=("value",))) for condition in conditions]
+    tests = [comparison_test(replace(condition, path=("value",))) for condition in conditions]
     for condition in conditions:
         if condition.operator in ("eq", "in"):
             operand: Any = condition.operand

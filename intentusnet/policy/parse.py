@@ -8,18 +8,18 @@ is canonical: globs and lists sorted, conditions in a fixed order, numbers exact
 from __future__ import annotations
 
 import difflib
-import json
 import os
 import re
-import tomllib
-from collections.abc import Iterable, Mapping
-from decimal import Decimal, InvalidOperation
-from pathlib import Path
+from collections.abc import Iterator, Mapping
+from decimal import Decimal
 from typing import Any, cast, get_args
 
 from intentusnet.errors import InvalidPolicy
+from intentusnet.policy.files import PolicyFaults, read_document
 from intentusnet.policy.rules import (
     ARTICLES,
+    BUDGET_OPERATORS,
+    BUDGET_SCOPES,
     EFFECTS,
     KINDS,
     LARGEST_BITS,
@@ -34,33 +34,17 @@ from intentusnet.policy.rules import (
     PolicySource,
     Rule,
     Scalar,
+    budget_of,
     exact,
     glob_matcher,
     show,
 )
 
 _TOP_KEYS = ("default", "version", "rules")
-_RULE_KEYS = ("id", "effect", "reason", *MATCHERS, "payload")
+_RULE_KEYS = ("id", "effect", "reason", *MATCHERS, "payload", "budget")
 _ALIASES = {"==": "eq", "!=": "ne", "<": "lt", "<=": "le", ">": "gt", ">=": "ge", "gte": "ge", "lte": "le"}
 _ID_LENGTH = 200
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
-_TOML_PLACE = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
-
-
-class PolicyFaults(InvalidPolicy):
-    """Everything that is wrong with a policy: the first fault in its own fields, all of them in ``faults``.
-
-    Args:
-        faults: at least one, in the order of the file.
-    """
-
-    def __init__(self, faults: Iterable[InvalidPolicy]) -> None:
-        self.faults = tuple(faults)
-        first, more = self.faults[0], len(self.faults) - 1
-        message = first.message
-        if more:
-            message += f" (and {more} more {'fault' if more == 1 else 'faults'})"
-        super().__init__(message, where=first.where, expected=first.expected, got=first.got, hint=first.hint)
 
 
 def load_policy(path: str | os.PathLike[str]) -> PolicySource:
@@ -69,20 +53,7 @@ def load_policy(path: str | os.PathLike[str]) -> PolicySource:
     Raises:
         PolicyFaults: the file cannot be read or is malformed; ``where`` begins with its name.
     """
-    name = os.fspath(path)
-    try:
-        text = Path(path).read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise _fault(
-            name, "the policy file is not UTF-8", got=f"a stray byte at offset {error.start}"
-        ) from error
-    except (OSError, ValueError) as error:
-        message = f"the policy file cannot be read: {getattr(error, 'strerror', None) or error}"
-        raise _fault(name, message, hint="Check the path and the permissions.") from error
-    as_json = name.lower().endswith(".json") or (
-        not name.lower().endswith(".toml") and text.lstrip().startswith("{")
-    )
-    return parse_policy(_read_json(text, name) if as_json else _read_toml(text, name), name)
+    return parse_policy(read_document(path), os.fspath(path))
 
 
 def parse_policy(data: object, where: str = "") -> PolicySource:
@@ -100,55 +71,6 @@ def parse_policy(data: object, where: str = "") -> PolicySource:
     if reader.faults:
         raise PolicyFaults(reader.faults)
     return source
-
-
-def _fault(where: str, message: str, **parts: str) -> PolicyFaults:
-    return PolicyFaults([InvalidPolicy(message, where=where, **parts)])
-
-
-def _read_toml(text: str, name: str) -> object:
-    try:
-        return tomllib.loads(text, parse_float=_decimal)
-    except (ValueError, RecursionError) as error:
-        message = str(error)
-        place = _TOML_PLACE.search(message)
-        if place is None:
-            raise _fault(name, f"not valid TOML: {message}") from error
-        lines = text.split("\n")
-        line, column = place.groups() if place[1] else (len(lines), len(lines[-1]) + 1)
-        message = message[: place.start()]
-        raise _fault(f"{name}:{line}:{column}", f"not valid TOML: {message}") from error
-
-
-def _read_json(text: str, name: str) -> object:
-    try:
-        return json.loads(
-            text, parse_float=_decimal, parse_constant=_no_constant, object_pairs_hook=_no_repetition
-        )
-    except json.JSONDecodeError as error:
-        raise _fault(f"{name}:{error.lineno}:{error.colno}", f"not valid JSON: {error.msg}") from error
-    except (ValueError, RecursionError) as error:
-        raise _fault(name, f"not valid JSON: {error}") from error
-
-
-def _decimal(text: str) -> Decimal:
-    try:
-        return Decimal(text)
-    except InvalidOperation as error:
-        raise ValueError(f"the number {text} is out of range") from error
-
-
-def _no_constant(name: str) -> object:
-    raise ValueError(f"{name} is no JSON number")
-
-
-def _no_repetition(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    table = dict(pairs)
-    if len(table) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the key {show(twice)} appears twice in one object")
-    return table
 
 
 class _Reader:
@@ -200,6 +122,8 @@ class _Reader:
             if key in entry
         ]
         comparisons = self._payload(entry["payload"], f"{at}.payload") if "payload" in entry else []
+        if "budget" in entry:
+            comparisons += self._budget(entry["budget"], f"{at}.budget")
         return Rule(name, effect, str(reason), (*matchers, *comparisons))
 
     def _id(self, entry: Mapping[str, Any], at: str, places: dict[str, str]) -> str:
@@ -255,33 +179,49 @@ class _Reader:
         return tuple(sorted({item for item in items if type(item) is str}))
 
     def _payload(self, value: object, at: str) -> list[Comparison]:
-        if not isinstance(value, Mapping) or not value:
-            expected = "a table of fields, each with a table of operators"
-            self._add(at, "payload conditions are a table", expected=expected, got=_describe(value))
-            return []
         found: dict[str, Comparison] = {}
-        for name, operators in value.items():
-            place = _join(at, name)
+        for name, operators, place in self._fields(value, at, "payload", "fields"):
             path = self._path(name, place)
-            if not isinstance(operators, Mapping) or not operators:
-                hint = (
-                    f"Write {{ eq = {show(operators)} }}."
-                    if isinstance(operators, str | int | Decimal)
-                    else ""
+            for operator, operand in self._operators(operators, place, OPERATORS, name):
+                condition = Comparison(
+                    path, operator, self._operand(operator, operand, _join(place, operator))
                 )
-                expected = "a table of operators"
-                self._add(
-                    place, "no operator is given", expected=expected, got=_describe(operators), hint=hint
-                )
-                continue
-            self._unknown_keys(operators, OPERATORS, place, field_name=str(name))
-            for operator in OPERATORS:
-                if operator in operators:
-                    operand = self._operand(operator, operators[operator], _join(place, operator))
-                    condition = Comparison(path, operator, operand)
-                    # By text, because 1 == True: the two spellings of a path may ask for both.
-                    found[str(condition)] = condition
+                # By text, because 1 == True: the two spellings of a path may ask for both.
+                found[str(condition)] = condition
         return sorted(found.values(), key=lambda c: (c.path, c.operator, show(c.operand)))
+
+    def _budget(self, value: object, at: str) -> list[Comparison]:
+        found = []
+        for name, operators, place in self._fields(value, at, "budget", "budgets"):
+            if type(name) is not str or budget_of(name) is None:
+                expected = "SCOPE.USAGE.WINDOW, as in tenant.tokens.1d or caller.cost.12h"
+                hint = f"Scopes are {', '.join(BUDGET_SCOPES)}; windows are a number and s, m, h or d."
+                self._add(place, "no budget has such a name", expected=expected, hint=hint)
+            for operator, operand in self._operators(operators, place, BUDGET_OPERATORS):
+                number = self._scalar(operand, _join(place, operator), ("number",))
+                found.append(Comparison((str(name),), operator, number, "budget"))
+        return sorted(found, key=lambda c: (c.path, c.operator))
+
+    def _fields(self, value: object, at: str, what: str, names: str) -> Iterator[tuple[Any, Any, str]]:
+        """Each field of a table of conditions: its name, its operators, and where it stands."""
+        if not isinstance(value, Mapping) or not value:
+            expected = f"a table of {names}, each with a table of operators"
+            self._add(at, f"{what} conditions are a table", expected=expected, got=_describe(value))
+            return
+        for name, operators in value.items():
+            yield name, operators, _join(at, name)
+
+    def _operators(
+        self, operators: object, at: str, known: tuple[Operator, ...], field_name: object = ""
+    ) -> Iterator[tuple[Operator, Any]]:
+        """The operators of a field that there are, each with its operand, in a fixed order."""
+        if isinstance(operators, Mapping) and operators:
+            self._unknown_keys(operators, known, at, "operator", str(field_name))
+            yield from ((operator, operators[operator]) for operator in known if operator in operators)
+            return
+        hint = f"Write {{ eq = {show(operators)} }}." if isinstance(operators, str | int | Decimal) else ""
+        expected = "a table of operators"
+        self._add(at, "no operator is given", expected=expected, got=_describe(operators), hint=hint)
 
     def _path(self, name: object, at: str) -> tuple[str, ...]:
         if type(name) is not str:
@@ -350,12 +290,16 @@ class _Reader:
         return 0
 
     def _unknown_keys(
-        self, table: Mapping[Any, Any], known: tuple[str, ...], at: str, field_name: str = ""
+        self,
+        table: Mapping[Any, Any],
+        known: tuple[str, ...],
+        at: str,
+        noun: str = "key",
+        field_name: str = "",
     ) -> None:
         for key, value in table.items():
             if key in known:
                 continue
-            noun = "operator" if field_name else "key"
             hint = _did_you_mean(str(key), known)
             if field_name and not hint and isinstance(value, Mapping):
                 hint = f'Quote a path with dots: "{field_name}.{key}".'

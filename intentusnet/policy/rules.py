@@ -20,10 +20,13 @@ MatcherName: TypeAlias = Literal["intent", "agent", "caller", "role", "tenant", 
 Operator: TypeAlias = Literal["eq", "ne", "lt", "le", "gt", "ge", "in", "glob", "exists"]
 Scalar: TypeAlias = str | int | Decimal | bool | None
 Kind: TypeAlias = Literal["string", "number", "boolean", "null"]
+Compared: TypeAlias = Literal["payload", "budget"]
 
 EFFECTS: tuple[Effect, ...] = get_args(Effect)
 MATCHERS: tuple[MatcherName, ...] = get_args(MatcherName)
 OPERATORS: tuple[Operator, ...] = get_args(Operator)
+BUDGET_OPERATORS: tuple[Operator, ...] = ("eq", "ne", "lt", "le", "gt", "ge")
+BUDGET_SCOPES = ("caller", "tenant", "intent")
 SIDE_EFFECTS = ("read_only", "reversible", "irreversible")
 
 # Exact types only: a subclass may redefine equality, and then a rule would believe whatever the value says.
@@ -47,6 +50,8 @@ ARTICLES: Mapping[Kind, str] = {
 LARGEST_BITS = 1024
 
 _MAGIC = re.compile(r"[*?[]")
+_BUDGET = re.compile(r"([a-z]+)\.([A-Za-z_][A-Za-z0-9_]*)\.([1-9][0-9]{0,8})([smhd])")
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,22 +72,30 @@ class Matcher:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """One operator on one payload field.
+    """One operator on one field of the payload, or on one budget.
 
     Args:
-        path: the steps from the payload's root to the field: keys, or list indexes as text.
+        path: the steps from the payload's root to the field: keys, or list indexes as text; of a budget, its
+            name.
         operator: what is asked of the field.
         operand: one scalar; for ``in`` and ``glob`` a sorted tuple of them; for ``exists`` a bool.
+        of: where the field is looked for.
     """
 
     path: tuple[str, ...]
     operator: Operator
     operand: Scalar | tuple[Scalar, ...]
+    of: Compared = "payload"
 
     @property
     def pointer(self) -> str:
         """The field as an RFC 6901 JSON pointer."""
         return "".join("/" + step.replace("~", "~0").replace("/", "~1") for step in self.path)
+
+    @property
+    def place(self) -> str:
+        """The field as causes and explanations name it."""
+        return self.pointer if self.of == "payload" else f"budget {self.path[0]}"
 
     @property
     def kind(self) -> Kind:
@@ -91,7 +104,32 @@ class Comparison:
         return KINDS[type(sample)]
 
     def __str__(self) -> str:
-        return f"{self.pointer} {self.operator} {show(self.operand)}"
+        return f"{self.place} {self.operator} {show(self.operand)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What a budget is the sum of: usage that was told (`Context.usage`) by executions that have ended.
+
+    Args:
+        name: how policies and facts name it: ``SCOPE.USAGE.WINDOW``, as in ``tenant.tokens.1d``.
+        scope: whose: of all executions with the same ``caller``, ``tenant`` or ``intent`` as the request.
+        usage: the name under which it was told.
+        window_us: how long before the request an execution may have ended, in microseconds.
+    """
+
+    name: str
+    scope: str
+    usage: str
+    window_us: int
+
+
+def budget_of(name: str) -> Budget | None:
+    """The budget of that name; None if it names none."""
+    match = _BUDGET.fullmatch(name)
+    if match is None or match[1] not in BUDGET_SCOPES:
+        return None
+    return Budget(name, match[1], match[2], int(match[3]) * _SECONDS[match[4]] * 1_000_000)
 
 
 Condition: TypeAlias = Matcher | Comparison
@@ -127,6 +165,18 @@ class PolicySource:
     default: Effect
     rules: tuple[Rule, ...] = ()
     where: str = field(default="", compare=False)
+
+    @property
+    def budgets(self) -> tuple[Budget, ...]:
+        """The budgets that the rules compare, by name: whoever decides has to bring their numbers."""
+        names = {
+            condition.path[0]
+            for rule in self.rules
+            for condition in rule.conditions
+            if isinstance(condition, Comparison) and condition.of == "budget"
+        }
+        found = (budget_of(name) for name in sorted(names))
+        return tuple(budget for budget in found if budget is not None)
 
 
 def show(operand: Scalar | tuple[Scalar, ...]) -> str:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections import defaultdict, deque
-from typing import Any
 
-from intentusnet import values
 from intentusnet.record import RecordedQuestion
 from intentusnet.replay.aligning import Key, align
 from intentusnet.replay.differences import ABSENT, encoded_places
-from intentusnet.replay.divergence import Divergence, DivergenceKind, Divergences, label
+from intentusnet.replay.divergence import Divergence, DivergenceKind, Divergences, label, told
 from intentusnet.replay.tapes import Asked, Tape
 from intentusnet.transcript import Question
 
@@ -99,7 +97,9 @@ class _Comparison:
                 self._unexpected(came, None)
         for left in () if self._tape.halted else named.values():
             for question in left:
-                self._missing(question, self._ends)
+                # Without an answer, it was asked by a thread that the agent had not waited for.
+                if question.answer is not None:
+                    self._missing(question, self._ends)
 
     def _key(self, question: Question | RecordedQuestion) -> Key:
         if not self._divergences.compares(DivergenceKind.ARGUMENTS):
@@ -164,8 +164,3 @@ class _Comparison:
             ),
             asked.place,
         )
-
-
-def told(question: Question | RecordedQuestion) -> dict[str, Any]:
-    """A question as a raw tree: kind, name and arguments."""
-    return {"arguments": values.parse(question.arguments), "kind": question.kind, "name": question.name}

@@ -17,8 +17,8 @@ from typing import Any, Final
 from intentusnet import values
 from intentusnet.errors import ContinuationDiverged, ReplayHalted
 from intentusnet.record import RecordedQuestion
-from intentusnet.replay.differences import ABSENT, differences
-from intentusnet.replay.divergence import Divergence, DivergenceKind, label
+from intentusnet.replay.differences import ABSENT, encoded_differences
+from intentusnet.replay.divergence import Divergence, DivergenceKind, label, misfitting, told
 from intentusnet.replay.live import LiveSession
 from intentusnet.transcript import (
     ABSENT_ANSWERS,
@@ -116,7 +116,7 @@ class ContinuedSession:
             rest = self._scopes.setdefault(question.scope, _Rest())
             if question.kind in TELLING_KINDS and rest.was_noted(question):
                 return Ticket(question, _TOLD)
-            if question.kind in ABSENT_ANSWERS and rest.ordered and _key(rest.ordered[0]) != _key(question):
+            if question.kind in ABSENT_ANSWERS and self._is_lacking(question, rest):
                 return Ticket(question, Answer(ok=True, data=ABSENT_ANSWERS[question.kind]))
             recorded = None if question.kind in TELLING_KINDS else self._find(question, rest)
             if recorded is None:
@@ -144,6 +144,13 @@ class ContinuedSession:
         """See `Session.cancel`."""
         return self._live.cancel(attempt, name, answer)
 
+    def misfit(self, ticket: Ticket, fault: Exception) -> BaseException:
+        """See `Session.misfit`."""
+        if ticket.answer is None:
+            return fault
+        with self._lock:
+            return self._halt(misfitting(ticket.question, ticket.answer, fault))
+
     def fail(self, failure: Exception) -> None:
         """See `Session.fail`."""
         self._live.fail(failure)
@@ -156,6 +163,19 @@ class ContinuedSession:
         """See `LiveSession.abandon`."""
         self._live.abandon(fault)
 
+    def _is_lacking(self, question: Question, rest: _Rest) -> bool:
+        """Whether the record lacks a question that it need not have, and goes on behind it."""
+        if question.unordered:
+            found = bool(rest.unordered.get(_key(question)))
+        else:
+            found = bool(rest.ordered) and _key(rest.ordered[0]) == _key(question)
+        goes_on = rest.ordered or any(rest.unordered.values()) or self._behind_below(question.scope)
+        return not found and bool(goes_on)
+
+    def _behind_below(self, scope: str) -> list[str]:
+        """The branches of a scope, at any depth, that have not asked again what they have on record."""
+        return sorted(branch for branch in self._behind if branch.startswith(f"{scope}/"))
+
     def _find(self, question: Question, rest: _Rest) -> RecordedQuestion | None:
         if question.unordered:
             # What the other threads have on record may be asked later, so nothing can be missing yet.
@@ -166,7 +186,7 @@ class ContinuedSession:
             raise self._halt(*_other(due, question))
         if due is None or due.answer is None:
             # The world is about to be asked. Branches that are on record have ended before that.
-            below = sorted(scope for scope in self._behind if scope.startswith(f"{question.scope}/"))
+            below = self._behind_below(question.scope)
             if below:
                 raise self._halt(*(_missing(self._scopes[scope].ordered[0]) for scope in below))
         if due is not None:
@@ -204,20 +224,16 @@ def _key(question: Question | RecordedQuestion) -> _Key:
     return question.kind, question.name, question.arguments
 
 
-def _told(question: Question | RecordedQuestion) -> dict[str, Any]:
-    return {"arguments": values.parse(question.arguments), "kind": question.kind, "name": question.name}
-
-
 def _other(due: RecordedQuestion, asked: Question) -> list[Divergence]:
     if (due.kind, due.name) != (asked.kind, asked.name):
         kind = DivergenceKind.UNEXPECTED
-        return [Divergence(kind, asked.scope, label(asked), "", _told(due), _told(asked))]
-    places = differences(values.parse(due.arguments), values.parse(asked.arguments))
+        return [Divergence(kind, asked.scope, label(asked), "", told(due), told(asked))]
+    places = encoded_differences(due.arguments, asked.arguments)
     return [Divergence(DivergenceKind.ARGUMENTS, asked.scope, label(asked), *place) for place in places]
 
 
 def _missing(question: RecordedQuestion) -> Divergence:
-    return Divergence(DivergenceKind.MISSING, question.scope, label(question), "", _told(question), ABSENT)
+    return Divergence(DivergenceKind.MISSING, question.scope, label(question), "", told(question), ABSENT)
 
 
 def _shown(tree: Any) -> str:

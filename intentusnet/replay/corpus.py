@@ -12,25 +12,25 @@ chunk that is due are replayed one by one: the one that is alone with a worker w
 from __future__ import annotations
 
 import itertools
-import multiprocessing
 import re
-import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, Executor, Future
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from typing import Any, Final, Protocol
 
-from intentusnet.errors import AppNotLoaded, IntentusError, RecordNotFound
+from intentusnet.errors import AppNotLoaded, IntegrityBroken, IntentusError, RecordNotFound
 from intentusnet.record import ExecutionRecord, RecordedQuestion
 from intentusnet.replay.divergence import Divergence, ReplayReport, Verdict, label
-from intentusnet.replay.isolation import without_network
+from intentusnet.replay.loads import Load, RecordFile, StoredRecord
+from intentusnet.replay.recordfiles import files_by_id
+from intentusnet.replay.replayer import replay_nested
 from intentusnet.replay.strictness import Depth
-from intentusnet.stores.base import MAX_LIMIT, ExecutionStore, Query, Row
-from intentusnet.stores.portable import load_record
+from intentusnet.replay.workers import WorkerProcesses
+from intentusnet.stores.base import ExecutionStore
 from intentusnet.transcript import TELLING_KINDS
 
 #: That many questions before a divergence are told with it.
@@ -51,50 +51,6 @@ class Replayer(Protocol):
     def replay(self) -> Callable[..., ReplayReport]: ...
 
 
-class Load(Protocol):
-    """A record by its name; small, and can be sent to another process."""
-
-    @property
-    def name(self) -> str:
-        """What the record is called in reports."""
-        ...
-
-    def load(self, store: ExecutionStore | None) -> ExecutionRecord:
-        """The record, its bytes checked.
-
-        Args:
-            store: of the runtime that replays it.
-
-        Raises:
-            IntentusError: it cannot be read, or is not what was written.
-        """
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class RecordFile:
-    """A portable record in a file."""
-
-    name: str
-
-    def load(self, store: ExecutionStore | None) -> ExecutionRecord:
-        """See `Load.load`."""
-        return load_record(self.name)
-
-
-@dataclass(frozen=True, slots=True)
-class StoredRecord:
-    """An execution of the store, by its full id."""
-
-    name: str
-
-    def load(self, store: ExecutionStore | None) -> ExecutionRecord:
-        """See `Load.load`."""
-        if store is None:
-            raise RecordNotFound("there is no store to find the execution in", where=self.name)
-        return store.get(self.name)
-
-
 @dataclass(frozen=True, slots=True)
 class CorpusItem:
     """What became of one record.
@@ -105,6 +61,8 @@ class CorpusItem:
         report: what the replay found; None if there was none.
         fault: why there was none.
         before: the last questions of the scope before the first divergence, with their answers, as text.
+        intents: the intents of the executions below it, by id.
+        missing: how many executions it asked for, itself or below it, whose records were not found.
     """
 
     load: Load
@@ -112,6 +70,8 @@ class CorpusItem:
     report: ReplayReport | None = None
     fault: IntentusError | None = None
     before: tuple[str, ...] = ()
+    intents: Mapping[str, str] = field(default_factory=dict)
+    missing: int = 0
 
 
 #: Makes the runtime. What goes to workers must be equal to itself when it has been sent, such as a function
@@ -135,35 +95,26 @@ def replay_all(
         jobs: how many records are replayed at once. With 1, and no executor, this process does it.
         make_executor: makes an executor, and another one after a worker has died; a pool of `jobs` processes
             unless given. It is shut down at the end.
-        options: for `IntentusRuntime.replay`.
+        options: for `IntentusRuntime.replay`. With ``nested``, what a record asked for is sought where the
+            record is: in the store, or beside its file.
 
     Raises:
         AppNotLoaded: a worker dies of making the runtime.
         IntentusError: whatever `make_runtime` raises.
     """
     options = dict(options or {})
+    files_by_id.cache_clear()  # others may lie there since the last time
     if make_executor is None and jobs == 1:
         runtime = make_runtime()
         for chunk in _chunks(loads):
             yield from _replayed(chunk, runtime, options)
         return
-    make_workers = partial(worker_processes, jobs, offline=options.get("depth") != Depth.LIVE)
+    make_workers = partial(WorkerProcesses, jobs, offline=options.get("depth") != Depth.LIVE)
     spread = _Spread(make_runtime, make_executor or make_workers, options)
     try:
         yield from spread.items(_chunks(loads), max(_LEAST_UNDER_WAY, 2 * jobs))
     finally:
         spread.close()
-
-
-def every(store: ExecutionStore, query: Query) -> Iterator[Row]:
-    """All executions that a query asks for, oldest first, a page at a time."""
-    cursor = None
-    for _ in itertools.count():
-        page = store.list(replace(query, limit=MAX_LIMIT, cursor=cursor, oldest_first=True))
-        yield from page.rows
-        cursor = page.cursor
-        if cursor is None:
-            return
 
 
 def replay_one(load: Load, runtime: Replayer, options: Mapping[str, Any]) -> CorpusItem:
@@ -175,10 +126,39 @@ def _replayed(chunk: Sequence[Load], runtime: Replayer, options: Mapping[str, An
     for load, record in zip(chunk, _records(chunk, runtime.store), strict=True):
         if isinstance(record, IntentusError):
             yield CorpusItem(load, fault=record)
-        else:
-            report = runtime.replay(record, **options)
-            before = questions_before(record, report.divergences[0]) if report.divergences else ()
-            yield CorpusItem(load, record.intent, report, before=before)
+        elif not load.is_below_another(record, runtime.store):
+            yield _item(load, record, runtime, options)
+
+
+def _item(load: Load, record: ExecutionRecord, runtime: Replayer, options: Mapping[str, Any]) -> CorpusItem:
+    records = {record.execution_id: record}
+    missing: set[str] = set()
+
+    def child(execution_id: str) -> ExecutionRecord:
+        try:
+            return records.setdefault(execution_id, load.child(execution_id, runtime.store))
+        except RecordNotFound:
+            missing.add(execution_id)
+            raise
+
+    def replay(one: ExecutionRecord) -> ReplayReport:
+        return runtime.replay(one, **{**options, "nested": False})
+
+    try:
+        report = replay_nested(record, child, replay) if options.get("nested") else replay(record)
+    except IntegrityBroken as fault:
+        return CorpusItem(load, record.intent, fault=fault)
+    first = next((one for one in with_those_below(report) if one.divergences), None)
+    before = () if first is None else questions_before(records[first.execution_id], first.divergences[0])
+    intents = {execution_id: one.intent for execution_id, one in records.items() if one is not record}
+    return CorpusItem(load, record.intent, report, None, before, intents, len(missing))
+
+
+def with_those_below(report: ReplayReport) -> Iterator[ReplayReport]:
+    """A report, and those of the executions below, each before those below it."""
+    yield report
+    for child in report.children:
+        yield from with_those_below(child)
 
 
 def _records(
@@ -199,17 +179,6 @@ def _records(
         except IntentusError as fault:
             record = fault
         yield record
-
-
-def worker_processes(jobs: int, *, offline: bool = True) -> ProcessPoolExecutor:
-    """Processes that are started when they are needed, and share nothing with this one.
-
-    Args:
-        jobs: how many.
-        offline: they have no network where the kernel allows it; see isolation.py.
-    """
-    context = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(jobs, context, initializer=_begin_worker, initargs=(offline,))
 
 
 def questions_before(record: ExecutionRecord, divergence: Divergence) -> tuple[str, ...]:
@@ -276,7 +245,7 @@ class _Spread:
             items = _result(future)
             if items is None:
                 self._restart()
-                items = [self._alone(load) for load in chunk]
+                items = [item for load in chunk for item in self._alone(load)]
                 waiting = deque((chunk, self._again(chunk, future)) for chunk, future in waiting)
             yield from items
 
@@ -298,19 +267,20 @@ class _Spread:
             return future
         return self._submit(chunk)
 
-    def _alone(self, load: Load) -> CorpusItem:
+    def _alone(self, load: Load) -> Sequence[CorpusItem]:
         items = _result(self._submit([load]))
         if items is not None:
-            return items[0]
+            return items
         self._restart()
         execution_id, intent = load.name, ""
-        if isinstance(load, RecordFile):
-            record = load.load(None)
-            execution_id, intent = record.execution_id, record.intent
+        with suppress(IntentusError):  # a file may be gone by now
+            if isinstance(load, RecordFile):
+                record = load.load(None)
+                execution_id, intent = record.execution_id, record.intent
         report = ReplayReport(
             execution_id, Verdict.NOT_REPLAYABLE, reason="the process that replayed it died of it"
         )
-        return CorpusItem(load, intent, report)
+        return [CorpusItem(load, intent, report)]
 
     def _restart(self) -> None:
         self._executor.shutdown(wait=False, cancel_futures=True)
@@ -328,13 +298,6 @@ def _result(future: Future[list[CorpusItem]] | None) -> list[CorpusItem] | None:
 # What follows runs in workers.
 
 _loading = threading.Lock()
-
-
-def _begin_worker(offline: bool) -> None:
-    if offline:
-        without_network()
-    # Ctrl-C reaches all processes of a terminal: the one that started these says so, and they just end.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @lru_cache(maxsize=1)

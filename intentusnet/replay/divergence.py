@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
+from intentusnet import values
 from intentusnet.record import RecordedQuestion
 from intentusnet.replay.differences import MOST_PLACES, Place
 from intentusnet.replay.ignoring import NOTHING, Ignored
 from intentusnet.replay.strictness import Depth, Strictness
-from intentusnet.transcript import Question
+from intentusnet.transcript import Answer, Question
 
 
 class Verdict(StrEnum):
@@ -27,7 +28,8 @@ class DivergenceKind(StrEnum):
     """In which respect the run differs from the record.
 
     ``missing``: on record, never asked. ``unexpected``: asked, not on record. ``reordered``: asked at another
-    place of its scope. ``arguments``: asked with other arguments. ``outcome``: an agent answered differently.
+    place of its scope. ``arguments``: asked with other arguments. ``outcome``: an agent answered differently,
+    or the answer on record is not of the type that the asking code declares.
     ``plan``: other candidates or another order. ``policy``: another decision. ``environment``: other versions
     or digests of what decides and runs. ``response``: another end.
     """
@@ -203,6 +205,17 @@ class Divergences:
     def in_order(self) -> tuple[Divergence, ...]:
         """All of them, in the order of the run."""
         return tuple(divergence for _, divergence in sorted(self._noted, key=lambda noted: noted[0]))
+
+
+def misfitting(question: Question, answer: Answer, fault: Exception, source: str = "") -> Divergence:
+    """The divergence of an answer on record that is not of the type that the asking code declares now."""
+    recorded, actual = values.parse(answer.data), {"error": str(fault)}
+    return Divergence(DivergenceKind.OUTCOME, question.scope, label(question), "", recorded, actual, source)
+
+
+def told(question: Question | RecordedQuestion) -> dict[str, Any]:
+    """A question as a raw tree: kind, name and arguments."""
+    return {"arguments": values.parse(question.arguments), "kind": question.kind, "name": question.name}
 
 
 def label(question: Question | RecordedQuestion) -> str:

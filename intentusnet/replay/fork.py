@@ -9,14 +9,19 @@ record that does not hang on the question: those that came before it, and those 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
+from intentusnet import values
 from intentusnet.agents import Agent
+from intentusnet.context import plain
 from intentusnet.errors import InvalidInput, RecordNotFound
 from intentusnet.record import ExecutionRecord, RecordedQuestion
+from intentusnet.refusals import describe
 from intentusnet.replay.continuing import ContinuedSession
 from intentusnet.replay.divergence import label
 from intentusnet.replay.live import LiveSession
-from intentusnet.transcript import ROOT_SCOPE, TELLING_KINDS, Answer, Question, Ticket, attempt_scope
+from intentusnet.response import AgentResponse
+from intentusnet.transcript import ROOT_SCOPE, TELLING_KINDS, Answer, Question, Ticket, attempt_of
 
 
 class Fork:
@@ -25,13 +30,15 @@ class Fork:
     Args:
         record: what is on record.
         scope, ordinal: which question.
-        answer: what it is answered now.
+        answer: what it is answered now: a recordable value; to a child intent, the child's payload.
 
     Raises:
         RecordNotFound: no such question is on record.
+        InvalidInput: nothing could give that answer to it.
+        UnrecordableValue: the answer cannot be recorded.
     """
 
-    def __init__(self, record: ExecutionRecord, scope: str, ordinal: int, answer: Answer) -> None:
+    def __init__(self, record: ExecutionRecord, scope: str, ordinal: int, answer: Any) -> None:
         at = [(q.scope, q.ordinal) for q in record.questions if q.kind not in TELLING_KINDS]
         if (scope, ordinal) not in at:
             raise RecordNotFound(
@@ -42,8 +49,9 @@ class Fork:
             )
         self.record = record
         self.chosen = next(q for q in record.questions if (q.scope, q.ordinal) == (scope, ordinal))
-        self._answer = answer
-        self._attempt = scope.partition("/")[0] or attempt_scope(ordinal)
+        self._answer = self._chosen_answer(answer)
+        attempt = attempt_of(scope)
+        self._attempt = ordinal if attempt is None else attempt
 
     def check(self, steps: Sequence[Agent]) -> None:
         """Refuses to run an agent again that must not be.
@@ -53,14 +61,39 @@ class Fork:
         """
         if self.chosen.scope == ROOT_SCOPE:
             return
-        definition = steps[int(self._attempt.removeprefix("attempt:"))].definition
+        definition = steps[self._attempt].definition
         if definition.remote or definition.side_effect == "irreversible":
             raise InvalidInput(
                 "the agent that asked this is not run again: it is irreversible or remote",
                 where=f"agent {definition.name}",
                 got=label(self.chosen),
-                hint=f"Give the agent another answer as a whole: {self._attempt.replace('attempt', '')}.",
+                hint=f"Give the agent another answer as a whole: :{self._attempt}.",
             )
+
+    def _chosen_answer(self, given: Any) -> Answer:
+        value, recorded = plain(given), self.chosen.answer
+        data = values.encode(value)
+        if self.chosen.kind == "route":
+            response = AgentResponse(execution_id="", status="success", payload=values.decode(data))
+            return Answer(ok=True, data=values.dumps(response.tree()))
+        if recorded is not None and recorded.ok and not self._could_be(value, values.decode(recorded.data)):
+            raise InvalidInput(
+                "nothing could give that answer to the question",
+                where=label(self.chosen),
+                expected=f"a value like {describe(values.decode(recorded.data))}",
+                got=describe(value),
+            )
+        return Answer(ok=True, data=data)
+
+    def _could_be(self, value: Any, recorded: Any) -> bool:
+        kind = self.chosen.kind
+        if kind in ("agent", "effect"):
+            return True
+        if kind == "env":
+            return value is None or type(value) is str
+        if kind == "race":
+            return type(value) is int and 0 <= value < len(self.record.plan_tree["steps"])
+        return type(value) is type(recorded)
 
     def scopes(self) -> list[RecordedQuestion]:
         """What the attempt asked until then and was told, and the question with its new answer."""
@@ -70,7 +103,7 @@ class Fork:
         kept = [
             question
             for question in before
-            if question.scope.partition("/")[0] == self._attempt
+            if attempt_of(question.scope) == self._attempt
             and question.answer is not None
             and question.kind not in TELLING_KINDS
         ]
@@ -86,9 +119,8 @@ class Fork:
             if question is self.chosen:
                 kept.append(question._replace(answer=self._answer))
             elif question.kind == "agent" and question.answer is not None:
-                number = int(self._attempt.removeprefix("attempt:"))
-                own = question.ordinal == number and self.chosen.kind != "race"
-                if not own and not (sequential and question.ordinal > number):
+                own = question.ordinal == self._attempt and self.chosen.kind != "race"
+                if not own and not (sequential and question.ordinal > self._attempt):
                     kept.append(question)
         return kept
 

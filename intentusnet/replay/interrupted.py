@@ -16,9 +16,8 @@ from typing import Any
 from intentusnet import values
 from intentusnet.fingerprint import compared_envelope
 from intentusnet.record import ExecutionRecord, RecordedQuestion
-from intentusnet.replay.resume import RECOVERY_SCOPE
 from intentusnet.stores.base import MAX_LIMIT, ExecutionStore, Query
-from intentusnet.transcript import ROOT_SCOPE, attempt_scope
+from intentusnet.transcript import RECOVERY_SCOPE, ROOT_SCOPE, attempt_scope
 
 
 class RecoveryRule(StrEnum):
@@ -141,12 +140,13 @@ def _pending(record: ExecutionRecord, store: ExecutionStore, cut: frozenset[str]
     }
     denied = _said_not_to_have_happened(record)
     agents = {candidate["agent"]: candidate for candidate in record.plan_tree["candidates"]}
+    taken = set(record.children)
     for question in record.questions:
         if question.answer is not None or question.scope.partition("/")[0] in ended:
             continue
         place = (record.execution_id, question.scope, question.ordinal, question.kind, question.name)
         if question.kind == "route":
-            yield from _pending_child(record, question, store, cut)
+            yield from _pending_child(record, question, store, cut, taken)
             continue
         traits = question._asdict() if question.kind != "agent" else agents[question.name]
         subject = "its body" if question.kind == "agent" else "it"
@@ -162,9 +162,13 @@ def _pending(record: ExecutionRecord, store: ExecutionStore, cut: frozenset[str]
 
 
 def _pending_child(
-    record: ExecutionRecord, question: RecordedQuestion, store: ExecutionStore, cut: frozenset[str] | None
+    record: ExecutionRecord,
+    question: RecordedQuestion,
+    store: ExecutionStore,
+    cut: frozenset[str] | None,
+    taken: set[str],
 ) -> Iterator[Pending]:
-    child = child_of(record, question, store)
+    child = child_of(record, question, store, taken)
     place = (record.execution_id, question.scope, question.ordinal, question.kind, question.name)
     if child is None:
         yield Pending(*place, RecoveryRule.RESUME, "no execution was begun for it")
@@ -179,21 +183,27 @@ def _pending_child(
 
 
 def child_of(
-    record: ExecutionRecord, question: RecordedQuestion, store: ExecutionStore
+    record: ExecutionRecord, question: RecordedQuestion, store: ExecutionStore, taken: set[str]
 ) -> ExecutionRecord | None:
     """The execution that was begun to answer a question, if there is one.
 
     It stands behind the question in the log, because what is asked is written first.
+
+    Args:
+        record: whose question it is.
+        question: a question without an answer.
+        store: where both are.
+        taken: executions that answer other questions; the one that is found is added.
     """
-    taken, after, cursor = set(record.children), record.entries[0].seq, None
     first = Query(oldest_first=True, text=record.execution_id, limit=MAX_LIMIT)
-    cursor = first.cursor_after(after)
+    cursor: str | None = first.cursor_after(record.entries[0].seq)
     while cursor is not None:
         page = store.list(Query(oldest_first=True, text=record.execution_id, limit=MAX_LIMIT, cursor=cursor))
         for row in page.rows:
             if row.execution_id not in taken:
                 child = store.get(row.execution_id)
                 if _answers(child, record, question):
+                    taken.add(child.execution_id)
                     return child
         cursor = page.cursor
     return None

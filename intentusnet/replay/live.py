@@ -185,13 +185,19 @@ class LiveSession:
             self._tell_attempt(question, answer)
         return answer
 
+    def misfit(self, ticket: Ticket, fault: Exception) -> BaseException:
+        """See `Session.misfit`. What has just been asked was written by the same type."""
+        return fault
+
     def fail(self, failure: Exception) -> None:
         """See `Session.fail`."""
         self._failure = failure
 
     def abandon(self, fault: BaseException) -> None:
         """Ends the execution without an outcome, because of what was raised: it is interrupted now."""
-        self._failure = self._failure or fault
+        # Under the lock: whoever resumes it must not be surprised by what a thread was about to write.
+        with self._lock:
+            self._failure = self._failure or fault
         self._store.custody.end(self.execution_id)
 
     def close(self, outcome: Outcome) -> str:
@@ -323,6 +329,8 @@ class LiveSession:
             return
         try:
             with self._lock:
+                if self._failure is not None:
+                    raise self._failure
                 drafts, self._pending = self._pending, []
                 if drafts:
                     self._store.append(drafts, durability=self._between)

@@ -9,14 +9,22 @@ that came from threads which the agent started itself.
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import Any, Final
 
 from intentusnet import values
 from intentusnet.errors import ReplayHalted
 from intentusnet.record import ExecutionRecord, RecordedQuestion
-from intentusnet.replay.comparing import compare_scope, told
+from intentusnet.replay.comparing import compare_scope
 from intentusnet.replay.differences import ABSENT, places
-from intentusnet.replay.divergence import Divergence, DivergenceKind, Divergences, label
+from intentusnet.replay.divergence import (
+    Divergence,
+    DivergenceKind,
+    Divergences,
+    label,
+    misfitting,
+    told,
+)
 from intentusnet.replay.sources import asking_line, definition_line
 from intentusnet.replay.strictness import AGENTS_AGAIN, Depth, Reach
 from intentusnet.replay.tapes import Tape
@@ -28,6 +36,7 @@ from intentusnet.transcript import (
     Answer,
     Question,
     Ticket,
+    attempt_of,
     attempt_scope,
 )
 
@@ -42,6 +51,7 @@ class ReplaySession:
         plan: who is called now; its steps are those of the record.
         divergences: where differences are noted.
         reach: what is taken from the record, and what is asked of the world again.
+        redacted: takes the secrets out of arguments, as it was perhaps not yet done when they were recorded.
 
     Attributes:
         taken: agents whose outcome was taken from the record.
@@ -49,7 +59,12 @@ class ReplaySession:
     """
 
     def __init__(
-        self, record: ExecutionRecord, plan: Plan, divergences: Divergences, reach: Reach = AGENTS_AGAIN
+        self,
+        record: ExecutionRecord,
+        plan: Plan,
+        divergences: Divergences,
+        reach: Reach = AGENTS_AGAIN,
+        redacted: Callable[[bytes], bytes] = bytes,
     ) -> None:
         self.execution_id = record.execution_id
         self.taken: list[str] = []
@@ -57,6 +72,7 @@ class ReplaySession:
         self._plan = plan
         self._divergences = divergences
         self._reach = reach
+        self._redacted = redacted
         self._lock = threading.Lock()
         self._root: dict[int, RecordedQuestion] = {}
         self._made: set[int] = set()
@@ -107,6 +123,16 @@ class ReplaySession:
             self._compare(question, scope, attempted, answer)
         return answer
 
+    def misfit(self, ticket: Ticket, fault: Exception) -> BaseException:
+        """See `Session.misfit`. It is a divergence, and nothing more is answered in that scope."""
+        question, answer = ticket
+        if answer is None or not self._divergences.compares(DivergenceKind.OUTCOME):
+            return fault
+        with self._lock:
+            self._divergences.note(misfitting(question, answer, fault, asking_line()))
+            self._tape(question.scope).halted = True
+        return ReplayHalted(label(question))
+
     def cancel(self, attempt: int, name: str, answer: Answer) -> Answer:
         """See `Session.cancel`. A replayed race is decided by the record, so nobody is cancelled."""
         return answer
@@ -152,13 +178,14 @@ class ReplaySession:
 
     def _tape(self, scope: str) -> Tape:
         if scope not in self._tapes:
-            self._tapes[scope] = Tape(self._divergences.ignored_places.masked)
+            self._tapes[scope] = Tape(self._divergences.ignored_places.masked, self._redacted)
         return self._tapes[scope]
 
     def _defined(self, attempt: str) -> str:
-        number = attempt.removeprefix(attempt_scope(0)[:-1])
-        known = number.isdigit() and int(number) < len(self._plan.steps)
-        return definition_line(self._plan.steps[int(number)]) if known else ""
+        number = attempt_of(attempt)
+        if number is None or number >= len(self._plan.steps):
+            return ""
+        return definition_line(self._plan.steps[number])
 
     def _compare(self, question: Question, scope: str, recorded: Answer, answer: Answer) -> None:
         if (recorded.ok, recorded.data) == (answer.ok, answer.data):
@@ -198,8 +225,7 @@ class ReplaySession:
             return Ticket(question, answer)
         definition = self._plan.steps[question.ordinal].definition
         if answer.refused or self._reach.takes(definition):
-            if not answer.refused:
-                self.taken.append(definition.name)
+            self.taken.append(definition.name)
             self._take(attempt_scope(question.ordinal))
             return Ticket(question, answer)
         return Ticket(question)
@@ -223,6 +249,9 @@ class ReplaySession:
             tape.halted = True
             raise ReplayHalted(label(question))
         if recorded.answer is None:
+            if recorded.unordered and question.unordered:
+                # The answer came after the agent's, which had not waited for its thread. None counts.
+                raise ReplayHalted(label(question))
             tape.halted = True
             raise self._unanswered(question, asking_line())
         return recorded.answer

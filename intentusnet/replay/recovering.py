@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+import threading
+from typing import Any, Final, NoReturn
 
 from intentusnet import values
 from intentusnet.context import World, plain
@@ -14,6 +15,7 @@ from intentusnet.errors import (
     InvalidInput,
     NotReplayable,
     ReplayHalted,
+    StillRunning,
 )
 from intentusnet.fingerprint import compared_plan
 from intentusnet.ids import Clock, Ids
@@ -33,6 +35,9 @@ from intentusnet.routing.router import IntentRouter, Request
 from intentusnet.stores.base import ExecutionStore
 from intentusnet.stores.custody import still_running
 from intentusnet.transcript import Answer, Question
+
+#: No question has a number of more digits; Python refuses to read those of more than 4,300.
+_MOST_DIGITS: Final = 18
 
 
 class Recovering:
@@ -144,11 +149,11 @@ class Recovering:
         Args:
             execution_id: an id, or what else the store resolves; it may be interrupted.
             at: the question, as ``SCOPE:NUMBER``, such as ``attempt:0:3``; ``:0`` for the first agent.
-            answer: what it is answered: a recordable value.
+            answer: what it is answered: a recordable value; to a child intent, the child's payload.
 
         Raises:
             RecordNotFound: there is no such execution, or no such question.
-            InvalidInput: the agent that asked it must not be run again.
+            InvalidInput: the agent that asked it must not be run again, or nothing could give that answer.
             ContinuationDiverged: plan, or questions before that one, are others than those on record.
             UnrecordableValue: the answer cannot be recorded.
             StoreWriteFailed: the record cannot be written.
@@ -156,7 +161,7 @@ class Recovering:
         store = self._store(execution_id)
         record = store.get(store.resolve(execution_id))
         scope, ordinal = parse_place(at)
-        fork = Fork(record, scope, ordinal, Answer(ok=True, data=values.encode(plain(answer))))
+        fork = Fork(record, scope, ordinal, answer)
         new = self.ids.execution_id()
         # It is run now, and its acts are its own: neither the old deadline nor the old key is meant for it.
         envelope = _envelope(record).model_copy(update={"id": new, "deadline": None, "idempotency_key": None})
@@ -186,8 +191,12 @@ class Recovering:
         plan = self._planned(record, request)
         live = LiveSession(record.execution_id, request, plan, store=store, clock=self.clock, opening=record)
 
+        # Threads of an agent's own may ask for children that are alike: each gets one of its own.
+        taken, lock = set(record.children), threading.Lock()
+
         def child(question: RecordedQuestion) -> AgentResponse | None:
-            found = child_of(record, question, store)
+            with lock:
+                found = child_of(record, question, store, taken)
             return None if found is None else self.resume(found.execution_id)
 
         return self._continue(plan, request, ResumeSession(live, record, child))
@@ -237,7 +246,7 @@ def parse_place(text: str) -> tuple[str, int]:
         InvalidInput: it is not written so.
     """
     scope, colon, number = text.rpartition(":")
-    if not colon or not number.isascii() or not number.isdigit():
+    if not colon or not number.isascii() or not number.isdigit() or len(number) > _MOST_DIGITS:
         raise InvalidInput(
             "not the place of a question", expected="SCOPE:NUMBER, such as attempt:0:3", got=repr(text)
         )
@@ -246,7 +255,12 @@ def parse_place(text: str) -> tuple[str, int]:
 
 def _refuse(found: Interrupted) -> NoReturn:
     if found.rule is RecoveryRule.WAIT:
-        raise still_running(next(q.execution_id for q in found.pending if q.rule is found.rule))
+        raise StillRunning(
+            "an execution that this one asked for is still running",
+            where=found.execution_id,
+            got=found.why,
+            hint="Wait for its end. When the process that runs it has ended, both can be resumed.",
+        )
     named = next((q for q in found.pending if q.rule is found.rule and q.kind != "route"), None)
     hint = "`intentusnet show` prints what it had done."
     if named is not None:

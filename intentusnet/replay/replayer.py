@@ -10,9 +10,9 @@ from typing import Any, Final
 from intentusnet import values
 from intentusnet.agents import Agent, Registry, define_agent
 from intentusnet.context import World, call_agent
-from intentusnet.errors import InvalidInput, RecordNotFound, ReplayHalted
-from intentusnet.fingerprint import compared_plan, fingerprint_of
-from intentusnet.record import ExecutionRecord
+from intentusnet.errors import ConfigurationError, InvalidInput, RecordNotFound, ReplayHalted
+from intentusnet.fingerprint import compared_envelope, compared_plan, fingerprint_of
+from intentusnet.record import ExecutionRecord, RecordedQuestion
 from intentusnet.replay.differences import places
 from intentusnet.replay.divergence import Divergence, DivergenceKind, Divergences, ReplayReport, Verdict
 from intentusnet.replay.ignoring import NO_RULES, Ignore, parse_ignore
@@ -29,6 +29,8 @@ from intentusnet.transcript import Answer, attempt_scope
 
 #: In these a difference is the policy's doing; in any other part of a candidate it is the registry's.
 _DECIDED: Final = ("/allowed", "/cause", "/rule")
+#: Live, each nested execution lies on its parent's stack, so that none is deeper than this.
+_DEEPEST: Final = 100
 _BY_SEVERITY: Final = (Verdict.DIVERGED, Verdict.NOT_REPLAYABLE, Verdict.MATCH)
 
 
@@ -103,13 +105,16 @@ def replay_record(
         return _not_replayable(record, options, "the fingerprint on record does not fit the record's content")
     registry = router.registry
     if options.reach.depth is Depth.ROUTING and not registry.agents():
-        registry = _recorded_agents(record)
+        try:
+            registry = _recorded_agents(record)
+        except ConfigurationError as fault:
+            return _not_replayable(record, options, f"the candidates on record make no sense: {fault}")
         if not registry.agents():
             return _not_replayable(record, options, "no candidates are on record to decide about")
     divergences = Divergences(options.strictness, options.ignore.of(record.intent))
     plan = router.plan(envelope, record.depth, registry)
     _compare_plans(record, plan, divergences)
-    session = ReplaySession(record, plan, divergences, options.reach)
+    session = ReplaySession(record, plan, divergences, options.reach, world.redacted)
     if [agent.name for agent in plan.steps] == list(record.plan_tree["steps"]):
         payload = values.dumps(record.envelope_tree["payload"])
         request = Request(envelope, payload, record.parent, record.depth)
@@ -137,26 +142,51 @@ def replay_nested(
         load: the record of an id, or raises RecordNotFound.
         replay: replays one record.
     """
-    return _nested(record, load, replay, frozenset())
+    return _nested(record, load, replay, {record.execution_id}, 0)
 
 
 def _nested(
     record: ExecutionRecord,
     load: Callable[[str], ExecutionRecord],
     replay: Callable[[ExecutionRecord], ReplayReport],
-    above: frozenset[str],
+    seen: set[str],
+    depth: int,
 ) -> ReplayReport:
     report = replay(record)
-    above |= {record.execution_id}
     children = []
-    for child in dict.fromkeys(record.children):
-        # Only a forged record is its own descendant, but that one must not keep us forever.
-        if child not in above:
-            with contextlib.suppress(RecordNotFound):
-                children.append(_nested(load(child), load, replay, above))
+    for question in record.questions:
+        answer = question.answer
+        # An execution has one parent. Only a forged record has one child twice, or is its own descendant.
+        if answer is None or answer.child is None or answer.child in seen:
+            continue
+        seen.add(answer.child)
+        with contextlib.suppress(RecordNotFound):
+            child = load(answer.child)
+            if depth == _DEEPEST:
+                reason = f"it is nested in more than {_DEEPEST} executions"
+            elif not _is_answered_by(question, child):
+                reason = f"request or response are not those on record of {record.execution_id}"
+            else:
+                children.append(_nested(child, load, replay, seen, depth + 1))
+                continue
+            options = ReplayOptions(report.strictness, reach=Reach(report.depth))
+            children.append(_not_replayable(child, options, reason))
     verdicts = {report.verdict, *(child.verdict for child in children)}
     worst = next(verdict for verdict in _BY_SEVERITY if verdict in verdicts)
     return replace(report, verdict=worst, children=tuple(children))
+
+
+def _is_answered_by(question: RecordedQuestion, child: ExecutionRecord) -> bool:
+    """Whether an execution is the one that its parent's record tells of."""
+    assert question.answer is not None
+    if child.outcome is None:  # then its own report says so
+        return True
+    try:
+        answer = values.dumps(child.response.tree())
+    except InvalidInput:
+        return False
+    asked = values.dumps(compared_envelope(child.envelope_tree))
+    return (asked, answer) == (question.arguments, question.answer.data)
 
 
 def _recorded_agents(record: ExecutionRecord) -> Registry:

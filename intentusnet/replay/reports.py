@@ -9,16 +9,19 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from collections.abc import Iterable, Iterator, Mapping
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 from xml.sax.saxutils import escape, quoteattr
 
 from intentusnet import values
-from intentusnet.replay.corpus import CorpusItem, RecordFile
+from intentusnet.replay.corpus import CorpusItem, with_those_below
 from intentusnet.replay.differences import ABSENT
-from intentusnet.replay.divergence import Divergence, DivergenceKind, Verdict
+from intentusnet.replay.divergence import Divergence, DivergenceKind, ReplayReport, Verdict
 from intentusnet.replay.ignoring import POINTED_KINDS
+from intentusnet.replay.loads import RecordFile
 
 #: What each kind of divergence means.
 MEANING: Final[Mapping[DivergenceKind, str]] = {
@@ -44,8 +47,10 @@ _ASKED: Final = frozenset(
 #: Verdict of a record whose bytes are not what was written, or that is not there.
 BROKEN: Final = "broken"
 
-#: So many divergences of a record are told: most follow from the first.
+#: So many divergences of an execution are told, and so many executions: most follow from the first.
 MOST_TOLD: Final = 5
+#: That much of a JUnit report is held in memory; what is more waits in a file for its head.
+_HELD: Final = 1 << 20
 _LONGEST_VALUE: Final = 200
 # Control characters, line separators, marks that turn the direction of text, lone surrogates, and what no XML
 # may have.
@@ -64,24 +69,41 @@ def verdict_of(item: CorpusItem) -> str:
     return BROKEN if item.report is None else item.report.verdict.value
 
 
+def at_fault(report: ReplayReport) -> list[ReplayReport]:
+    """The reports of those, of an execution and what is below it, that do not match by themselves."""
+    return [one for one in with_those_below(report) if one.divergences or one.reason]
+
+
+def first_divergence(item: CorpusItem) -> Divergence | None:
+    """The first one, of the execution or of one below; None if there is none."""
+    below = () if item.report is None else with_those_below(item.report)
+    return next((one.divergences[0] for one in below if one.divergences), None)
+
+
+def head_of(item: CorpusItem, report: ReplayReport) -> str:
+    """Which execution it is that a report is of: the item's own, or one below."""
+    if report is item.report:
+        return f"{report.execution_id}  {item.intent}"
+    return f"{report.execution_id}  {item.intents.get(report.execution_id, '')}, which it asked for"
+
+
 def place_of(divergence: Divergence) -> str:
     """Kind, question and pointer of a divergence: what those of the same cause have in common."""
     question = re.sub(r" \[[0-9]+\]$", "", divergence.question)
     return " ".join(filter(None, (divergence.kind.value, question, divergence.pointer)))
 
 
-def advice(divergence: Divergence, *, file: str = "") -> list[tuple[str, str]]:
-    """What can be done about a divergence: when, and what.
-
-    Args:
-        divergence: the first one of a record.
-        file: the record's, if it lies in one.
-    """
+def advice(item: CorpusItem) -> list[tuple[str, str]]:
+    """What can be done about the first divergence of a record: when, and what."""
+    divergence = first_divergence(item)
+    if divergence is None:
+        return []
     told = [("not meant", f"see {divergence.source}" if divergence.source else "mend the code")]
     if divergence.kind in _ASKED:
         told.append(("meant from now on", 'ctx.patched("…") keeps the old way for old records'))
-    if file:
-        told.append(("meant", f"intentusnet replay {shlex.quote(file)} --update"))
+    # An execution below has a file of its own, if it has one.
+    if file_of(item) and item.report is not None and item.report.divergences:
+        told.append(("meant", f"intentusnet replay {shlex.quote(file_of(item))} --update"))
     if divergence.pointer and divergence.kind.value in POINTED_KINDS:
         told.append(("does not matter", f"--ignore {divergence.pointer}"))
     return told
@@ -118,22 +140,29 @@ def _lines(item: CorpusItem, most: int) -> Iterator[str]:
         yield f"{BROKEN}  {item.load.name}"
         yield f"  {item.fault}"
         return
-    yield f"{report.verdict.value}  {report.execution_id}  {item.intent}"
-    if report.reason:
-        yield f"  {report.reason}"
+    yield f"{report.verdict.value}  {head_of(item, report)}"
+    if file_of(item):
+        yield f"  in {file_of(item)}"
     if report.taken:
         yield f"  taken from the record, not run again: {', '.join(dict.fromkeys(report.taken))}"
-    for number, divergence in enumerate(report.divergences[:most], 1):
-        yield f"  {number}. {divergence.kind.value}: {MEANING[divergence.kind]}"
-        pairs = [("before", line) for line in item.before] if number == 1 else []
-        pairs += told_of(divergence)
-        pairs += [("expected", shown(divergence.expected)), ("actual", shown(divergence.actual))]
-        yield from (f"     {name:<8}  {value}" for name, value in pairs)
-    if len(report.divergences) > most:
-        yield f"  … and {len(report.divergences) - most} more"
-    if report.divergences:
-        for when, what in advice(report.divergences[0], file=_file(item)):
-            yield f"  {when}: {what}"
+    first, blamed = first_divergence(item), at_fault(report)
+    for one in blamed[:most]:
+        if one is not report:
+            yield f"  {head_of(item, one)}"
+        if one.reason:
+            yield f"  {one.reason}"
+        for number, divergence in enumerate(one.divergences[:most], 1):
+            yield f"  {number}. {divergence.kind.value}: {MEANING[divergence.kind]}"
+            pairs = [("before", line) for line in item.before] if divergence is first else []
+            pairs += told_of(divergence)
+            pairs += [("expected", shown(divergence.expected)), ("actual", shown(divergence.actual))]
+            yield from (f"     {name:<8}  {value}" for name, value in pairs)
+        if len(one.divergences) > most:
+            yield f"  … and {len(one.divergences) - most} more"
+    if len(blamed) > most:
+        yield f"  … and {len(blamed) - most} more executions"
+    for when, what in advice(item):
+        yield f"  {when}: {what}"
 
 
 def shown(tree: Any) -> str:
@@ -144,30 +173,47 @@ def shown(tree: Any) -> str:
     return text if len(text) <= _LONGEST_VALUE else text[: _LONGEST_VALUE - 1] + "…"
 
 
-def junit(items: Iterable[CorpusItem], properties: Mapping[str, str]) -> Iterator[str]:
-    """A JUnit report in pieces of XML: one test suite, a test case for each record.
+class JUnit:
+    """A JUnit report: one test suite, a test case for each record; mutable.
 
-    Failures are records that diverged; errors are those that cannot be replayed or are broken.
-
-    Args:
-        items: what became of the records; all of them are held, because their number stands at the beginning.
-        properties: of the suite.
+    Failures are records that diverged; errors are those that cannot be replayed or are broken. Their numbers
+    stand at the beginning, so the cases wait for the end, in a file if they are many.
     """
-    cases, failures, errors = [], 0, 0
-    for item in items:
+
+    def __init__(self) -> None:
+        self._verdicts: Counter[str] = Counter()
+        self._cases = tempfile.SpooledTemporaryFile(  # noqa: SIM115 - closed when the document is read
+            _HELD, "w+", encoding="utf-8", newline=""
+        )
+
+    def take(self, item: CorpusItem) -> None:
+        """Takes note of what became of a record."""
         verdict = verdict_of(item)
-        failures += verdict == Verdict.DIVERGED
-        errors += verdict in (BROKEN, Verdict.NOT_REPLAYABLE)
-        cases.append(_case(item, verdict))
-    counts = f'tests="{len(cases)}" failures="{failures}" errors="{errors}"'
-    yield '<?xml version="1.0" encoding="utf-8"?>\n'
-    yield f'<testsuites name="intentusnet replay" {counts}>\n'
-    yield f'<testsuite name="intentusnet replay" {counts} skipped="0">\n'
-    if properties:
-        told = (f"<property name={_quoted(name)} value={_quoted(properties[name])}/>" for name in properties)
-        yield f"<properties>{''.join(told)}</properties>\n"
-    yield from cases
-    yield "</testsuite>\n</testsuites>\n"
+        self._verdicts[verdict] += 1
+        self._cases.write(_case(item, verdict))
+
+    def lines(self, properties: Mapping[str, str]) -> Iterator[str]:
+        """The document, of all that was taken, line by line; once.
+
+        Args:
+            properties: of the suite.
+        """
+        count = self._verdicts
+        errors = count[BROKEN] + count[Verdict.NOT_REPLAYABLE.value]
+        counts = f'tests="{count.total()}" failures="{count[Verdict.DIVERGED.value]}" errors="{errors}"'
+        yield '<?xml version="1.0" encoding="utf-8"?>\n'
+        yield f'<testsuites name="intentusnet replay" {counts}>\n'
+        yield f'<testsuite name="intentusnet replay" {counts} skipped="0">\n'
+        if properties:
+            told = (
+                f"<property name={_quoted(name)} value={_quoted(value)}/>"
+                for name, value in properties.items()
+            )
+            yield f"<properties>{''.join(told)}</properties>\n"
+        with self._cases as cases:
+            cases.seek(0)
+            yield from cases
+        yield "</testsuite>\n</testsuites>\n"
 
 
 def _case(item: CorpusItem, verdict: str) -> str:
@@ -185,12 +231,11 @@ def _quoted(value: str) -> str:
 
 def headline(item: CorpusItem) -> str:
     """What became of a record that does not match, in one line."""
-    report = item.report
-    if report is None:
+    if item.report is None:
         return printable(item.fault)
-    if not report.divergences:
-        return printable(report.reason)
-    first = report.divergences[0]
+    first = first_divergence(item)
+    if first is None:
+        return printable("; ".join(dict.fromkeys(one.reason for one in at_fault(item.report))))
     where = " at ".join(filter(None, (first.question, first.pointer)))
     return printable(f"{first.kind.value}: {MEANING[first.kind]}" + (f" ({where})" if where else ""))
 
@@ -202,13 +247,12 @@ def annotation(item: CorpusItem) -> str:
     GitHub Actions".
     """
     at: dict[str, str] = {}
-    report = item.report
-    source = report.divergences[0].source if report is not None and report.divergences else ""
-    path, _, line = source.rpartition(":")
+    first = first_divergence(item)
+    path, _, line = ("" if first is None else first.source).rpartition(":")
     if path and line.isdecimal():
         at = {"file": _relative(path), "line": line}
-    elif _file(item):
-        at = {"file": _relative(_file(item))}
+    elif file_of(item):
+        at = {"file": _relative(file_of(item))}
     at["title"] = f"{verdict_of(item).replace('_', ' ')}: {item.intent or item.load.name}"
     # Lines stay lines: they are escaped below, and GitHub shows them as such.
     told = ",".join(f"{name}={_escaped(printable(value), ':,')}" for name, value in at.items())
@@ -219,13 +263,15 @@ def _escaped(text: str, more: str) -> str:
     return "".join(f"%{ord(sign):02X}" if sign in "%" + more else sign for sign in text)
 
 
-def _file(item: CorpusItem) -> str:
+def file_of(item: CorpusItem) -> str:
+    """The record's file; "" if it lies in a store."""
     return item.load.name if isinstance(item.load, RecordFile) else ""
 
 
 def _relative(path: str) -> str:
-    """A path as it is from here, if it lies below."""
+    """A path as it is from the root of the checkout, from where GitHub reads it; else from here."""
+    root = os.environ.get("GITHUB_WORKSPACE") or Path.cwd()
     try:
-        return Path(os.path.abspath(path)).relative_to(Path.cwd()).as_posix()
+        return Path(os.path.abspath(path)).relative_to(root).as_posix()
     except ValueError:
         return path

@@ -8,20 +8,29 @@ had happened.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from typing import NamedTuple
 
 from intentusnet import values
 from intentusnet.record import ExecutionRecord, RecordedQuestion
 from intentusnet.replay.continuing import ContinuedSession
+from intentusnet.replay.divergence import Divergence, DivergenceKind, label
 from intentusnet.replay.live import LiveSession
 from intentusnet.response import AgentResponse
-from intentusnet.transcript import ROOT_SCOPE, Answer, Question, Ticket
-
-#: The scope of notes about the execution that no code of its own has written: who resumed it, who said what.
-RECOVERY_SCOPE: Final = "recovery"
+from intentusnet.transcript import RECOVERY_SCOPE, ROOT_SCOPE, Answer, Question, Ticket
 
 #: The response of the execution that was to answer a question; None if there is none.
 AnswerOfChild = Callable[[RecordedQuestion], AgentResponse | None]
+
+
+class _Declared(NamedTuple):
+    """What is declared of an agent or effect."""
+
+    side_effect: str
+    idempotent: bool
+
+    @property
+    def may_be_repeated(self) -> bool:
+        return self.side_effect == "read_only" or self.idempotent
 
 
 class ResumeSession(ContinuedSession):
@@ -37,6 +46,10 @@ class ResumeSession(ContinuedSession):
         scopes = [q for q in record.questions if q.scope not in (ROOT_SCOPE, RECOVERY_SCOPE)]
         super().__init__(live, scopes, (q for q in record.questions if q.scope == ROOT_SCOPE))
         self._child = child
+        self._declared = {
+            candidate["agent"]: _Declared(candidate["side_effect"], candidate["idempotent"])
+            for candidate in record.plan_tree["candidates"]
+        }
         live.tell(recovery_note(record, "resumed"), Answer(ok=True, data=b"null"))
 
     def answer(self, question: Question, recorded: RecordedQuestion) -> Ticket:
@@ -54,7 +67,18 @@ class ResumeSession(ContinuedSession):
                 data = values.dumps(response.tree())
                 told = self._live.end(Ticket(question), Answer(True, data, child=response.execution_id))
                 return Ticket(question, told)
+        then = self._declared.get(recorded.name) if recorded.kind == "agent" else None
+        before = _Declared(recorded.side_effect, recorded.idempotent) if then is None else then
+        now = _Declared(question.side_effect, question.idempotent)
+        if before.may_be_repeated and not now.may_be_repeated:
+            with self._lock:
+                raise self._halt(_declared_otherwise(question, before, now))
         return self._live.ask_again(question)
+
+
+def _declared_otherwise(question: Question, before: _Declared, now: _Declared) -> Divergence:
+    kind, told = DivergenceKind.UNEXPECTED, (before._asdict(), now._asdict())
+    return Divergence(kind, question.scope, label(question), "", *told)
 
 
 def recovery_note(record: ExecutionRecord, name: str, arguments: bytes | None = None) -> Question:

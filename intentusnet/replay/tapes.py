@@ -19,10 +19,14 @@ from intentusnet.transcript import ABSENT_ANSWERS, Question
 
 #: Of many recorded questions of a name, that many are looked at for the one that is most similar.
 _LOOKED_AT: Final = 50
+#: Of many recorded names, that many are looked at for one that is similar.
+_NAMES_LOOKED_AT: Final = 500
 #: So similar must two names be: what `difflib.get_close_matches` takes for close.
 _CLOSE: Final = 0.6
-#: Of long arguments, that many bytes are looked at.
+#: Of long arguments, that many bytes are looked at; and no name that is longer.
 _LONGEST: Final = 200
+#: Hooks redact what they record in their own way; a child intent's payload is none of the arguments.
+_REDACTED_ALREADY: Final = frozenset({"http", "process", "route"})
 
 
 @dataclass(slots=True)
@@ -49,6 +53,7 @@ class Tape:
 
     Args:
         masked: takes from encoded arguments what is not compared.
+        redacted: takes secrets from them, which those on record may still have.
 
     Attributes:
         questions: on record, in their order.
@@ -57,13 +62,14 @@ class Tape:
         halted: nobody asks here any more.
     """
 
-    def __init__(self, masked: Callable[[bytes], bytes]) -> None:
+    def __init__(self, masked: Callable[[bytes], bytes], redacted: Callable[[bytes], bytes] = bytes) -> None:
         self.questions: list[RecordedQuestion] = []
         self._optional: set[tuple[str, str, bytes]] = set()
         self.asked: list[Asked] = []
         self.cursor = 0
         self.halted = False
         self._masked = masked
+        self._redacted: Callable[[bytes], bytes] | None = redacted
         self._index: _Index | None = None
 
     def add(self, recorded: RecordedQuestion) -> None:
@@ -89,6 +95,9 @@ class Tape:
         if self._index is not None or self.cursor == len(self.questions):
             return None
         recorded = self.questions[self.cursor]
+        if recorded.arguments != question.arguments and self._redacted is not None:
+            self._redact(self._redacted)
+            recorded = self.questions[self.cursor]
         if (
             recorded.arguments != question.arguments
             or recorded.name != question.name
@@ -98,6 +107,16 @@ class Tape:
             return None
         self.cursor += 1
         return recorded
+
+    def _redact(self, redacted: Callable[[bytes], bytes]) -> None:
+        """Takes the secrets out of what is on record; only where something differs, because it takes time."""
+        self._redacted = None
+        self.questions = [
+            recorded
+            if recorded.kind in _REDACTED_ALREADY
+            else recorded._replace(arguments=redacted(recorded.arguments))
+            for recorded in self.questions
+        ]
 
     def stray(self, question: Question, place: int, source: str) -> RecordedQuestion | None:
         """The recorded question whose answer is given to one that was not due; None if there is none."""
@@ -114,7 +133,9 @@ class Tape:
         same = [recorded for recorded in same_kind if recorded.name == question.name]
         if same:
             return max(same[:_LOOKED_AT], key=lambda recorded: _likeness(recorded, question))
-        names = difflib.get_close_matches(question.name, {r.name: None for r in same_kind}, 1, _CLOSE)
+        known = dict.fromkeys(r.name for r in same_kind if len(r.name) <= _LONGEST)
+        looked_at = list(known)[: _NAMES_LOOKED_AT if len(question.name) <= _LONGEST else 0]
+        names = difflib.get_close_matches(question.name, looked_at, 1, _CLOSE)
         return next(
             (r for r in same_kind if r.name in names),
             next((r for r in same_kind if r.arguments == question.arguments), None),

@@ -80,6 +80,10 @@ class UnrecordedSession:
             self._attempts.cancelled.add(attempt_scope(attempt))
             return self._attempts.answers.setdefault(attempt, (name, answer))[1]
 
+    def misfit(self, ticket: Ticket, fault: Exception) -> BaseException:
+        """See `Session.misfit`. What has just been asked was written by the same type."""
+        return fault
+
     def fail(self, failure: Exception) -> None:
         """See `Session.fail`. Only a store can fail an execution, and there is none."""
 

@@ -152,6 +152,12 @@ class Query:
         _ = self.position
 
     @property
+    def chooses(self) -> bool:
+        """Whether there can be executions that are not asked for."""
+        chosen = (self.status, self.intent, self.agent, self.caller, self.tag, self.error_code, self.text)
+        return any(value is not None for value in (*chosen, self.since_us, self.until_us))
+
+    @property
     def position(self) -> int | None:
         """The seq behind which the list goes on; None at its beginning.
 
@@ -241,6 +247,17 @@ class Page:
     damage: IntegrityBroken | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Openings:
+    """First entries of executions, in the order asked for, and the cursor of the next page.
+
+    A page that is full has one, though the next may be empty.
+    """
+
+    entries: tuple[Entry, ...] = ()
+    cursor: str | None = None
+
+
 class ExecutionStore(Protocol):
     """A log of executions, and what it takes to find them in it again."""
 
@@ -321,6 +338,14 @@ class ExecutionStore(Protocol):
         Raises:
             IntegrityBroken: lines that would be shown, or may have to be, are not what was written; with
                 `despite_damage`, only if not even the lines before those can be told.
+        """
+        ...
+
+    def openings(self, query: Query = EVERYTHING) -> Openings:
+        """The first entries of the executions that a query asks for: envelopes and plans, by the thousand.
+
+        Raises:
+            IntegrityBroken: as `list`; whatever the query says, damage is an error.
         """
         ...
 

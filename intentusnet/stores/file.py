@@ -30,12 +30,13 @@ from intentusnet.log.tiles import LogTree
 from intentusnet.log.verify import Progress, VerifyReport, verify_store
 from intentusnet.log.writer import LogWriter
 from intentusnet.record import ExecutionRecord, fold
-from intentusnet.stores.base import EVERYTHING, Page, Query, StoreSettings
+from intentusnet.stores.base import EVERYTHING, Openings, Page, Query, StoreSettings
 from intentusnet.stores.blobs import Blobs, Collected
 from intentusnet.stores.custody import FileCustody
 from intentusnet.stores.finding import not_found, resolve
 from intentusnet.stores.index import Index
 from intentusnet.stores.listing import page
+from intentusnet.stores.openings import openings
 from intentusnet.stores.reading import Doubt, Known, Lines, entries_of
 
 _T = TypeVar("_T")
@@ -201,6 +202,11 @@ class FileExecutionStore:
             return page(query, index, lines, self._blobs.read, damage)
 
         return self._read(read) or Page((), None)
+
+    def openings(self, query: Query = EVERYTHING) -> Openings:
+        """The first entries of the executions that a query asks for."""
+        load = self._blobs.read
+        return self._read(lambda index, lines, bad: openings(query, index, lines, bad, load)) or Openings()
 
     def verify(self, progress: Progress | None = None) -> VerifyReport:
         """Checks the whole log and changes nothing.

@@ -20,7 +20,7 @@ from intentusnet.log.executions import check_execution, read_entry
 from intentusnet.log.verify import Part, Progress, VerifyReport, verify_parts
 from intentusnet.record import ExecutionRecord, fold
 from intentusnet.references import BlobRef
-from intentusnet.stores.base import EVERYTHING, Page, Query, Row
+from intentusnet.stores.base import EVERYTHING, Openings, Page, Query, Row
 from intentusnet.stores.custody import MemoryCustody
 from intentusnet.stores.finding import has_text, matches, not_found, page_of, resolve, summarise
 
@@ -119,6 +119,11 @@ class MemoryExecutionStore:
     def list(self, query: Query = EVERYTHING) -> Page:
         """The executions that a query asks for."""
         return page_of(query, self._found(query))
+
+    def openings(self, query: Query = EVERYTHING) -> Openings:
+        """The first entries of the executions that a query asks for."""
+        page = self.list(query)
+        return Openings(tuple(self._read(row.execution_id)[0] for row in page.rows), page.cursor)
 
     def verify(self, progress: Progress | None = None) -> VerifyReport:
         """Checks all lines."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import gzip
 import json
 from hashlib import sha1
 
@@ -252,6 +253,47 @@ def test_requests_at_once_are_matched():
         assert runtime.replay(execution_id).divergences == ()
 
 
+def test_what_a_session_leaves_compressed_is_looked_into():
+    """A secret inside is found where the session does not decompress; what has none is kept as it came."""
+    secret = b"Zq7-compressed-xW"
+
+    async def ask(session, url):
+        async with session.get(f"{url}/secret") as response, session.get(f"{url}/gzip") as other:
+            await response.read()
+            return gzip.decompress(await other.read())
+
+    packed = gzip.compress(b'{"api_key": "%b"}' % secret)
+    site = Site({"/secret": lambda handler: handler.answer(packed, ("Content-Encoding", "gzip"))})
+    payload, (question, _) = recorded_with(in_session(ask, auto_decompress=False), site=site)
+    assert payload == b'{"packed": true}'
+    assert json.loads(question.answer.data)["body"] == ['{"api_key": "[redacted]"}']
+
+
+def test_a_session_s_traces_are_told_of_pieces_too():
+    """Whoever traces a session is told the same on replay."""
+
+    def body(url):
+        async def main():
+            seen = []
+
+            async def note(session, context, told):
+                seen.append(type(told).__name__)
+
+            trace = aiohttp.TraceConfig()
+            for signal in (trace.on_request_start, trace.on_response_chunk_received):
+                signal.append(note)
+            async with (
+                aiohttp.ClientSession(trace_configs=[trace]) as session,
+                session.get(f"{url}/x") as response,
+            ):
+                await response.read()
+            return seen
+
+        return asyncio.run(main())
+
+    assert "TraceResponseChunkReceivedParams" in recorded(body)
+
+
 def _accepted(key):
     return sha1(key.encode(), usedforsecurity=False).digest()
 
@@ -269,7 +311,7 @@ def _greet(handler):
 
 
 def test_a_websocket_is_left_alone():
-    """It works as ever, is not on record, and is stopped on replay."""
+    """It works as ever, is not on record, which says so, and is stopped on replay."""
 
     async def ask(session, url):
         async with session.ws_connect(f"{url}/ws") as socket:
@@ -282,4 +324,5 @@ def test_a_websocket_is_left_alone():
         report = runtime.replay(response.execution_id)
         assert len(site.requests) == 1
     assert report.verdict.value == "diverged"
-    assert len(runtime.store.get(response.execution_id).questions) == 1
+    _, note = runtime.store.get(response.execution_id).questions
+    assert note.kind == "log" and b"is a WebSocket, which is not recorded" in note.arguments

@@ -1,7 +1,9 @@
 """The frame: what is captured is what was asked for, whenever libraries are loaded, and nothing else."""
 
 import asyncio
+import gzip
 import importlib
+import json
 from concurrent.futures import ThreadPoolExecutor
 
 import aiohttp
@@ -240,6 +242,36 @@ def test_json_that_no_record_can_hold_as_a_tree_is_kept_as_text():
     header = {"Content-Type": "application/json"}
     _, (question,) = recorded_with(lambda url: httpx.post(url, content=deep, headers=header).status_code)
     assert deep in question.arguments.decode()
+
+
+def test_a_url_that_makes_no_sense_is_the_client_s_to_complain_of():
+    """The error is the one that there is without us."""
+
+    def body(_):
+        try:
+            httpx.get("http://127.0.0.1:99999/")
+        except httpx.HTTPError as fault:
+            return [type(fault).__name__, str(fault)]
+
+    assert recorded(body) == body("")
+
+
+def test_a_compressed_request_is_compared_by_what_it_says():
+    """The bytes of an encoding differ with the moment and the library; the question has the body itself."""
+    level = [1]
+
+    def body(url):
+        packed = gzip.compress(b'{"n": 1}', level[0], mtime=level[0])
+        header = {"Content-Encoding": "gzip", "Content-Type": "application/json"}
+        return httpx.post(f"{url}/x", content=packed, headers=header).status_code
+
+    runtime = runtime_of(body)
+    with Site() as site:
+        response = runtime.route("go", site.url)
+    asked = json.loads(runtime.store.get(response.execution_id).questions[1].arguments)["kwargs"]
+    assert asked["body"] == {"n": 1} and ["content-encoding", "gzip"] in asked["headers"]
+    level[0] = 9
+    assert runtime.replay(response.execution_id).divergences == ()
 
 
 @pytest.mark.parametrize(

@@ -38,6 +38,7 @@ def bound_as_default(draw: Drawn = uuid.uuid4) -> uuid.UUID:
 
 
 DRAWS: list[Drawn] = [
+    lambda: os.getrandom(8),
     lambda: os.urandom(8),
     lambda: urandom(8),
     lambda: uuid.uuid1(),

@@ -48,6 +48,8 @@ READINGS: list[tuple[Read, str]] = [
     (lambda: time.strftime("%Y"), "time_ns"),
     (lambda: list(time.localtime()), "time_ns"),
     (lambda: time.monotonic(), "monotonic"),
+    (lambda: time.process_time(), "process_time"),
+    (lambda: time.thread_time_ns(), "thread_time_ns"),
     (lambda: monotonic(), "monotonic"),
     (lambda: time.monotonic_ns(), "monotonic_ns"),
     (lambda: time.perf_counter(), "perf_counter"),

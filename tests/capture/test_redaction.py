@@ -301,6 +301,12 @@ def test_a_secret_is_found_whole_however_it_is_written(text):
         {"signature": "EqQBCgIYAhIk", "type": "thinking"},
         {"job": "task-that-has-a-rather-long-name", "next": "https://h/?page_token=p&cursor=c"},
         {"secretary": "Ann", "keyword": "k", "authority": "x", "key": "value"},
+        {"next_token": "abc", "nextToken": "abc", "sync_token": "abc", "grid_token": "abc"},
+        {"text": "sorted(xs, key=len); f(token=token, password=password)"},
+        {"text": "Bearer tokens and Basic authentication-schemes"},
+        {"clone": "ssh://git@github.com/a/b.git", "page": "https://h/@user", "pkg": "https://h/npm/@a/b@1"},
+        {"text": "Idempotency-Key: 0123456789\nMcp-Session-Id: 0123456789\nX-Request-Id: 0123456789"},
+        {"url": "https://h/?max_tokens=5&next_token=abc&page_token=x&keyword=k"},
     ],
 )
 def test_what_only_looks_like_a_secret_is_left_alone(value):

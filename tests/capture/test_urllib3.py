@@ -238,3 +238,47 @@ def test_requests_of_threads_are_matched():
         ids = [runtime.route("go", site.url).execution_id for _ in range(10)]
     for execution_id in ids * 3:
         assert runtime.replay(execution_id).divergences == ()
+
+
+def _ends(*parts):
+    """A server that breaks off after these parts of a chunked body."""
+
+    def answer(handler):
+        handler.send_response(200)
+        handler.send_header("Transfer-Encoding", "chunked")
+        handler.end_headers()
+        for part in parts:
+            handler.wfile.write(part)
+        handler.close_connection = True
+
+    return Site({"/ends": answer})
+
+
+def _broken_off(url):
+    try:
+        requests.get(f"{url}/ends")
+    except requests.exceptions.ChunkedEncodingError as fault:
+        return told(fault)
+
+
+def test_a_body_that_breaks_off_between_chunks_is_told_of_in_the_same_words():
+    """The message is that of urllib3 without us, live and on replay."""
+    part = b"5\r\nhello\r\n"
+    with _ends(part) as site:
+        plain = _broken_off(site.url)
+    assert recorded(_broken_off, site=_ends(part)) == plain
+
+
+def test_a_body_that_breaks_off_within_a_chunk_tells_how_much_is_missing():
+    """Live and on replay."""
+    assert "2 more expected" in recorded(_broken_off, site=_ends(b"5\r\nhel"))[1]
+
+
+def test_a_body_is_a_file_for_whoever_wants_one():
+    """What reads it to its end finds it open until then."""
+
+    def body(url):
+        with requests.get(f"{url}/stream", stream=True) as response:
+            return list(io.TextIOWrapper(response.raw))
+
+    assert "".join(recorded(body)).encode() == b"".join(PIECES)

@@ -123,6 +123,48 @@ def test_no_policy_at_all_is_a_matter_of_configuration(shop, run, options):
     assert "no policy is set" in ran.stderr
 
 
+UNCOVERED = """
+default = "deny"
+
+[[rules]]
+id = "tickets"
+effect = "allow"
+intent = "ticket.*"
+"""
+
+
+def test_intents_that_no_rule_speaks_of_are_findings(app, run, routed):
+    """Those of the app's agents are looked at; with --seen those on record, too."""
+    (app / "tickets.toml").write_text(UNCOVERED)
+    routed("ticket.classify")
+    run("route", "stranger.than", "{}")
+    ran = run("policy", "check", "tickets.toml")
+    assert ran.code == 0
+    assert {finding["code"] for finding in ran.json["findings"]} == {"not covered"}
+    messages = [finding["message"] for finding in ran.json["findings"]]
+    assert "no rule speaks of intent money.transfer: the default denies it to everyone" in messages
+    assert not any("ticket" in message or "stranger" in message for message in messages)
+    seen = [
+        finding["message"] for finding in run("policy", "check", "tickets.toml", "--seen").json["findings"]
+    ]
+    assert "no rule speaks of intent stranger.than: the default denies it to everyone" in seen
+    assert set(messages) < set(seen)
+    assert run("policy", "check", "tickets.toml", "--strict").code == 1
+
+
+def test_a_rule_that_asks_for_no_intent_speaks_of_all(app, run):
+    """Then nothing is uncovered."""
+    (app / "all.toml").write_text(UNCOVERED + '[[rules]]\nid = "all"\neffect = "deny"\nrole = "guest"\n')
+    assert run("policy", "check", "all.toml").json["findings"] == []
+
+
+def test_without_an_app_no_intents_are_known(shop, run):
+    """Findings about intents need an app, or a store that was asked for."""
+    (shop / "tickets.toml").write_text(UNCOVERED)
+    assert run("policy", "check", "tickets.toml").json["findings"] == []
+    assert run("policy", "check", "tickets.toml", "--seen").json["findings"] == []
+
+
 # --- explain ---
 
 
@@ -139,6 +181,44 @@ def test_a_denial_is_explained_rule_by_rule(app, run):
     )  # fmt: skip
     assert [condition["verdict"] for condition in rule["conditions"]] == ["true", "true"]
     assert "5000" in rule["conditions"][1]["why"]
+
+
+def test_a_recorded_execution_is_explained(app, run, routed):
+    """Its envelope and its candidates are decided anew, beside the decisions on record; no app is needed."""
+    execution = routed("money.transfer", LARGE["payload"], "--policy", "policy.toml")
+    (app / "open.toml").write_text('default = "allow"\n')
+    ran = run("policy", "explain", "--record", execution, "--policy", "policy.toml")
+    before = {"allowed": False, "rule": "no-large-transfers", "cause": "matched"}
+    assert ran.code == 1
+    assert ran.json["decisions"] == [{"agent": "pay", **before, "recorded": before}]
+    assert [rule["verdict"] for rule in ran.json["rules"]] == ["applied"]
+    ran = run("policy", "explain", "--record", "@last", "--policy", "open.toml", "--agent", "pay")
+    assert (ran.code, ran.json["decisions"][0]["allowed"]) == (0, True)
+    assert ran.json["decisions"][0]["recorded"] == before
+    table = run("policy", "explain", "--record", "@last", "--policy", "open.toml", "--format", "table").stdout
+    assert "on record: denied by rule no-large-transfers (matched)" in table
+
+
+def test_a_portable_record_is_explained_without_an_app(app, run, routed, portable, monkeypatch):
+    """A file will do, and neither store nor app is looked at."""
+    path = portable(routed("money.transfer", LARGE["payload"]), "records/one.jsonl")
+    monkeypatch.delenv("INTENTUSNET_APP")
+    ran = run("policy", "explain", "--record", str(path), "--policy", "policy.toml", "--store", "nowhere")
+    assert (ran.code, ran.json["decisions"][0]["rule"]) == (1, "no-large-transfers")
+    assert ran.json["decisions"][0]["recorded"]["cause"] == "no policy"
+
+
+def test_what_is_not_on_record_cannot_be_explained(app, run, routed):
+    """An execution without candidates has no decisions; an agent that was none is refused."""
+    run("route", "stranger.than", "{}")
+    ran = run("policy", "explain", "--record", "@last", "--policy", "policy.toml")
+    assert (ran.code, ran.json["decisions"]) == (3, [])
+    assert "No candidates are on record" in ran.stderr
+    routed("money.transfer", LARGE["payload"])
+    ran = run("policy", "explain", "--record", "@last", "--policy", "policy.toml", "--agent", "backup")
+    assert (ran.code, ran.stdout) == (2, "")
+    for args in ([], [json.dumps(SMALL), "--record", "@last"]):
+        assert run("policy", "explain", *args, "--policy", "policy.toml").code == 2
 
 
 def test_what_is_allowed_ends_with_0(app, run):

@@ -100,6 +100,17 @@ def test_a_persons_word(run, broken, word, more, payload):
     assert run(*APP, "replay", pay).code == 0
 
 
+def test_a_user_without_a_name_has_to_give_one(run, broken, monkeypatch):
+    """Where the system knows no name for the user, as in a container, --by is asked for: 2."""
+    (pay,) = broken("pay")
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("os.getuid", lambda: 987_654_321)
+    ran = run("recover", pay, "--resolve", "did-not-happen")
+    assert (ran.code, ran.stdout) == (2, "") and "--by" in ran.stderr
+    assert run("recover", pay, "--resolve", "did-not-happen", "--by", "ada").code == 0
+
+
 def test_other_code_is_not_resumed(run, broken, app):
     """It says where the code differs and exits 1; --all goes on with the others."""
     (read,) = broken("read")

@@ -85,7 +85,7 @@ def test_all_goes_through_the_store_oldest_first(routed, run):
 def test_all_pages(routed, run, monkeypatch):
     """A store of several pages is replayed to its end."""
     ids = [routed("echo.say", number) for number in range(5)]
-    monkeypatch.setattr("intentusnet.replay.corpus.MAX_LIMIT", 2)
+    monkeypatch.setattr("intentusnet.replay.loads.MAX_LIMIT", 2)
     assert [line["execution_id"] for line in run("replay", "--all").lines] == ids
 
 

@@ -1,31 +1,36 @@
 """`replay --format junit` and `--format github`, and what a person is told to do."""
 
 import re
+import tracemalloc
 from xml.etree import ElementTree
 
 import pytest
 
-from intentusnet.replay.corpus import CorpusItem, RecordFile, StoredRecord
+from intentusnet.replay.corpus import CorpusItem
 from intentusnet.replay.divergence import Divergence, DivergenceKind, ReplayReport, Verdict
-from intentusnet.replay.reports import annotation, junit, text_of
+from intentusnet.replay.loads import RecordFile, StoredRecord
+from intentusnet.replay.reports import JUnit, annotation, text_of
 
 NASTY = 'a<b>&"\x1b[31m\x00\ud800\ufffe]]>::error::%0A,:\n\r2'
 
-#: What the JUnit schema of Jenkins (junit-10.xsd) knows: attributes of an element, and what may stand in it.
+#: What the JUnit schema of Jenkins (junit-10.xsd) knows of what is printed: for each element the attributes
+#: that must be there, those that may be, and the elements that may stand in it. Others may have no text.
 SCHEMA = {
-    "testsuites": ({"name", "time", "tests", "failures", "errors", "disabled"}, {"testsuite"}),
+    "testsuites": (set(), {"name", "time", "tests", "failures", "errors"}, {"testsuite"}),
     "testsuite": (
-        {"name", "tests", "failures", "errors", "skipped", "time", "timestamp", "hostname", "id", "package"},
-        {"properties", "testcase", "system-out", "system-err"},
+        {"name", "tests", "failures", "errors"},
+        {"skipped", "time", "timestamp", "hostname", "id", "package", "group", "file", "log", "url"},
+        {"testsuite", "properties", "testcase", "system-out", "system-err"},
     ),
-    "properties": (set(), {"property"}),
-    "property": ({"name", "value"}, set()),
+    "properties": (set(), set(), {"property"}),
+    "property": ({"name", "value"}, set(), set()),
     "testcase": (
-        {"name", "classname", "time", "status", "assertions"},
+        {"name"},
+        {"classname", "time", "group"},
         {"skipped", "error", "failure", "system-out", "system-err"},
     ),
-    "failure": ({"type", "message"}, set()),
-    "error": ({"type", "message"}, set()),
+    "failure": (set(), {"type", "message"}, set()),
+    "error": (set(), {"type", "message"}, set()),
 }
 
 
@@ -34,13 +39,23 @@ def parsed(text):
     root = ElementTree.fromstring(text.encode())
     assert root.tag == "testsuites"
     for element in root.iter():
-        attributes, children = SCHEMA[element.tag]
-        assert (element.keys() and set(element.keys()) <= attributes) or element.tag == "properties"
+        required, allowed, children = SCHEMA[element.tag]
+        assert required <= set(element.keys()) <= required | allowed
         assert {child.tag for child in element} <= children
+        if element.tag not in ("failure", "error"):
+            assert not (element.text or "").strip() + (element.tail or "").strip()
     suite = root[0]
     for name, tag in (("tests", "testcase"), ("failures", "failure"), ("errors", "error")):
         assert int(suite.get(name)) == int(root.get(name)) == len(list(suite.iter(tag)))
     return root
+
+
+def junit(items, properties):
+    """The JUnit report of items."""
+    report = JUnit()
+    for item in items:
+        report.take(item)
+    return "".join(report.lines(properties))
 
 
 def diverged(load, **at):
@@ -88,7 +103,7 @@ def test_a_junit_report(routed, portable, run, app):
 def test_whatever_a_record_holds_is_fit_for_xml(at):
     """Markup, control characters, lone surrogates and non-characters of a record end as text."""
     item = diverged(StoredRecord(NASTY), **{at: NASTY})
-    root = parsed("".join(junit([item], {NASTY: NASTY})))
+    root = parsed(junit([item], {NASTY: NASTY}))
     shown = 'a<b>&"\\x1b[31m\\x00\\ud800\\ufffe]]>::error::%0A,:\\n\\r2'
     assert shown in root.find(".//failure").text
     assert root.find(".//testcase").get("name") == root.find(".//property").get("value") == shown
@@ -97,16 +112,43 @@ def test_whatever_a_record_holds_is_fit_for_xml(at):
 def test_nothing_to_report_is_valid_too():
     """A report of matches only has no failures in it, one of nothing no cases."""
     match = CorpusItem(StoredRecord("x"), "i", ReplayReport("x", Verdict.MATCH))
-    assert [case.get("name") for case in parsed("".join(junit([match], {}))).iter("testcase")] == ["x"]
-    assert list(parsed("".join(junit([], {}))).iter("testcase")) == []
+    assert [case.get("name") for case in parsed(junit([match], {})).iter("testcase")] == ["x"]
+    assert list(parsed(junit([], {})).iter("testcase")) == []
+
+
+def test_a_report_of_many_is_not_held_in_memory():
+    """Cases wait for the end in a file; the document is the same as that of a few."""
+    report, item = JUnit(), diverged(RecordFile("a.jsonl"))
+    tracemalloc.start()
+    try:
+        for _ in range(5000):
+            report.take(item)
+        assert tracemalloc.get_traced_memory()[0] < 2 << 20
+    finally:
+        tracemalloc.stop()
+    text = "".join(report.lines({}))
+    assert len(text) > 2 << 20
+    assert len(list(parsed(text).iter("failure"))) == 5000
+
+
+def test_an_annotation_is_found_from_the_root_of_the_checkout(monkeypatch, tmp_path):
+    """GitHub reads paths from the root of the repository, wherever in it the job works."""
+    (tmp_path / "service").mkdir()
+    monkeypatch.chdir(tmp_path / "service")
+    monkeypatch.setenv("GITHUB_WORKSPACE", str(tmp_path))
+    at, _ = command_of(annotation(diverged(RecordFile("a.jsonl"), source="app/a.py:12")))
+    assert at["file"] == "service/app/a.py"
+    at, _ = command_of(annotation(diverged(RecordFile("a.jsonl"), source="/elsewhere/a.py:12")))
+    assert at["file"] == "/elsewhere/a.py"
 
 
 def test_an_annotation_stands_beside_the_code_that_asked(monkeypatch, tmp_path):
     """File and line are those of the divergence, as seen from here; title and text say what is different."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("GITHUB_WORKSPACE", raising=False)
     at, message = command_of(annotation(diverged(RecordFile("a.jsonl"), source=f"{tmp_path}/app/a.py:12")))
     assert at == {"file": "app/a.py", "line": "12", "title": "diverged: ticket.classify"}
-    assert message.splitlines()[1] == "  1. arguments: asked with other arguments"
+    assert message.splitlines()[1:3] == ["  in a.jsonl", "  1. arguments: asked with other arguments"]
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from intentusnet import FileExecutionStore
+from intentusnet.cli.output import Output
+from intentusnet.stores.base import EVERYTHING
+
 CHANGED = '    print("noise")\n    return payload if payload["n"] % 2 else {"n": "even"}\n'
 
 
@@ -124,6 +128,21 @@ def test_the_summary_is_by_verdict_intent_and_first_divergence(numbers, changed,
         "  echo.say: 2 of 4 do not match",
         "  first divergence outcome agent echo /payload/n: 2",
     ]
+
+
+@pytest.mark.parametrize("args", [["replay", "--all"], ["records", "pick", "--to", "kept"]])
+def test_a_store_is_listed_once(numbers, run, monkeypatch, args):
+    """On a terminal executions are counted before the first is read, and not listed again for that."""
+    listed, real = [], FileExecutionStore.list
+
+    def counted(store, query=EVERYTHING):
+        listed.append(query)
+        return real(store, query)
+
+    monkeypatch.setattr(FileExecutionStore, "list", counted)
+    monkeypatch.setattr(Output, "shows_progress", property(lambda out: True))
+    assert run(*args).code == 0
+    assert len(listed) == 1
 
 
 def test_a_terminal_is_told_how_many_there_are(numbers, run_process, app):

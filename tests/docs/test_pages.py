@@ -112,7 +112,7 @@ class Shell:
         return b"".join(chunks).decode() + told.decode()
 
 
-@pytest.mark.parametrize("name", ["README.md", "docs/quickstart.md", "docs/ci.md"])
+@pytest.mark.parametrize("name", ["README.md", "docs/quickstart.md", "docs/ci.md", "docs/doctor.md"])
 def test_a_page_shows_what_happens(name: str, tmp_path: Path) -> None:
     """Every command of the page, typed in order, prints what the page says."""
     shell = Shell(tmp_path)

@@ -9,7 +9,7 @@ from typing import Any
 
 from intentusnet import Context, IntentusRuntime, MemoryExecutionStore
 from intentusnet.errors import ConfigurationError
-from intentusnet.replay.corpus import RecordFile
+from intentusnet.replay.loads import RecordFile
 
 DEADLY = (17, 30)
 #: Where `make_noted` notes which process made a runtime.

@@ -115,6 +115,15 @@ def test_an_app_that_cannot_be_loaded_is_told(run_pytest):
     assert "pytest_plugin.py" not in ran.stdout.str()
 
 
+def test_settings_that_make_no_sense_are_told(run_pytest, pytester):
+    """A misspelt setting of the project ends the collection with a sentence, not with a traceback."""
+    pytester.makepyprojecttoml('[tool.intentusnet]\napps = "desk:runtime"\n')
+    ran = run_pytest("kept")
+    ran.assert_outcomes(errors=1)
+    ran.stdout.fnmatch_lines(["there is no setting 'apps'*Did you mean 'app'?*"])
+    assert "Traceback" not in ran.stdout.str() and "settings.py" not in ran.stdout.str()
+
+
 def test_workers_of_xdist_share_the_records(project, run_pytest, change):
     """With xdist each record is replayed once, by one of the workers, and failures arrive."""
     change()

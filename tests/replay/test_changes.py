@@ -3,7 +3,9 @@
 # Over 400 lines: one matrix of changes.
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -444,3 +446,40 @@ def test_bodies_that_may_not_be_repeated_are_taken_from_the_record() -> None:
         report = replayed(then, runtime_of(raises_at_once, second=None, **options))
         assert (report.verdict, report.taken) == (Verdict.MATCH, ("first",))
     assert replayed(runtime_of(), runtime_of()).taken == ()
+
+
+def as_text() -> str:
+    return "5"
+
+
+def as_number() -> int:
+    return 5
+
+
+def test_an_answer_that_is_not_of_the_declared_type_is_found_at_its_question() -> None:
+    """Even if the agent swallows everything: it is told neither the answer nor another one."""
+
+    def asking(function: Callable[[], Any]) -> IntentusRuntime:
+        runtime = IntentusRuntime(store=MemoryExecutionStore())
+
+        @runtime.agent("agent", handles="x")
+        def agent(ctx: Context) -> int:
+            with suppress(BaseException):
+                ctx.effect("ask", function)
+            return 1
+
+        return runtime
+
+    then, now = asking(as_text), asking(as_number)
+    record = then.store.get(then.route("x").execution_id)  # type: ignore[union-attr] - it has one
+    (found,) = now.replay(record).divergences
+    assert (found.kind, found.scope, found.question, found.expected) == (
+        "outcome",
+        "attempt:0",
+        "effect ask [0]",
+        "5",
+    )
+    assert "expected int" in found.actual["error"]
+    assert Path(found.source.rpartition(":")[0]).name == "test_changes.py"
+    # What the answers are is not compared by less than `result`, and what is asked is the same.
+    assert now.replay(record, strictness="args").verdict is Verdict.MATCH

@@ -10,7 +10,9 @@ from helpers import corpus
 
 from intentusnet import MemoryExecutionStore
 from intentusnet.errors import AppNotLoaded, ConfigurationError, IntegrityBroken
-from intentusnet.replay.corpus import StoredRecord, replay_all, worker_processes
+from intentusnet.replay.corpus import replay_all
+from intentusnet.replay.loads import StoredRecord
+from intentusnet.replay.workers import WorkerProcesses
 
 
 class AtOnce(Executor):
@@ -37,7 +39,7 @@ def told(items):
 
 @pytest.mark.parametrize(
     "make_executor",
-    [AtOnce, partial(ThreadPoolExecutor, 3), partial(worker_processes, 2, offline=False)],
+    [AtOnce, partial(ThreadPoolExecutor, 3), partial(WorkerProcesses, 2, offline=False)],
     ids=["own class", "threads", "processes"],
 )
 def test_any_executor_gives_what_one_process_gives(make_executor, tmp_path):
@@ -107,7 +109,7 @@ def test_a_broken_record_is_one_item(tmp_path):
     loads = corpus.kept(tmp_path, 3)
     path = Path(loads[1].name)
     path.write_bytes(path.read_bytes()[:-1])
-    for make_executor in (None, partial(worker_processes, 1)):
+    for make_executor in (None, partial(WorkerProcesses, 1)):
         items = list(replay_all(loads, corpus.make_runtime, make_executor=make_executor))
         assert [item.report is None for item in items] == [False, True, False]
         assert isinstance(items[1].fault, IntegrityBroken)

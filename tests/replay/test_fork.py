@@ -1,5 +1,6 @@
 """Executions that are run anew from a question on, with another answer to it."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -142,8 +143,9 @@ def test_neither_deadline_nor_key_are_the_old_ones() -> None:
         return [told, ctx.deadline is None]
 
     response = runtime.route("x", timeout=60.0, idempotency_key="k")
-    forked = runtime.fork(response.execution_id, "attempt:0:0", 5)
-    assert forked.payload == [5, True]
+    then = datetime(2001, 1, 1, tzinfo=UTC)
+    forked = runtime.fork(response.execution_id, "attempt:0:0", then)
+    assert forked.payload == [then, True]
     assert keys == ["k/attempt:0", f"{forked.execution_id}/attempt:0"]
 
 
@@ -206,3 +208,56 @@ def test_a_fork_that_breaks_off_after_its_answer_goes_on() -> None:
     forked = runtime.resume("@last")
     assert forked.payload == [["a"], "no", ["c"]]
     replays(runtime, forked)
+
+
+def test_a_child_intent_is_answered_by_a_payload() -> None:
+    """The agent gets a response that succeeded, as if a child had answered so; no child is named."""
+    runtime, world = runtime_of(), World()
+    act = world.act(side_effect="read_only")
+    runtime.agent("inner", handles="inner")(lambda payload, ctx: ctx.effect("act", act, payload))
+    runtime.agent("outer", handles="x", side_effect="read_only")(
+        lambda ctx: [ctx.route("inner", 1).payload, ctx.route("inner", 2).payload]
+    )
+    forked = runtime.fork(runtime.route("x").execution_id, "attempt:0:0", {"another": 1})
+    assert forked.payload == [{"another": 1}, [2]]
+    replays(runtime, forked)
+    again = runtime.fork(forked.execution_id, "attempt:0:1", "no")
+    assert again.payload == [{"another": 1}, "no"]
+    replays(runtime, again)
+
+
+@pytest.mark.parametrize(
+    ("place", "answer"),
+    [
+        ("0", "noon"),
+        ("1", None),
+        ("1", 1.5),
+        ("2", "x"),
+        ("3", 7),
+        ("4", 1),
+        (":2", 2),
+        (":2", "first"),
+        (":2", True),
+    ],
+)
+def test_nothing_else_than_what_the_world_could_say_is_an_answer(place: str, answer: Any) -> None:
+    """A time is a time and a winner is one of those who ran; otherwise the run could not be replayed."""
+    runtime = runtime_of(environ={"HOME": "/root"})
+    for rank in range(2):
+        runtime.agent(f"agent-{rank}", handles="x", rank=rank, side_effect="read_only")(
+            lambda ctx: [ctx.now(), ctx.random.random(), ctx.uuid(), ctx.env("HOME"), ctx.patched("p")]
+        )
+    response = runtime.route("x", strategy=RoutingStrategy.PARALLEL, prefer="first")
+    winner = 0 if response.agent == "agent-0" else 1
+    at = place if place.startswith(":") else f"attempt:{winner}:{place}"
+    with pytest.raises(InvalidInput, match="nothing could give that answer"):
+        runtime.fork(response.execution_id, at, answer)
+
+
+def test_a_variable_may_be_set_or_not() -> None:
+    """Text and None are both what an environment can say."""
+    runtime = runtime_of(environ={})
+    runtime.agent("agent", handles="x", side_effect="read_only")(lambda ctx: ctx.env("HOME"))
+    forked = runtime.fork(runtime.route("x").execution_id, "attempt:0:0", "/home")
+    assert forked.payload == "/home"
+    assert runtime.fork(forked.execution_id, "attempt:0:0", None).payload is None

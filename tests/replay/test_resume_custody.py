@@ -1,6 +1,8 @@
 """Who has an execution in hand: what runs is not interrupted, and one resumes at a time."""
 
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +10,7 @@ import pytest
 from helpers.breaking import READS, World, broken_off, resumed
 from helpers.runtimes import runtime_of
 
-from intentusnet import Context, FileExecutionStore, IntentusRuntime
+from intentusnet import Context, FileExecutionStore, IntentusRuntime, effect
 from intentusnet.errors import (
     StillRunning,
     StoreWriteFailed,
@@ -65,6 +67,7 @@ def test_one_resumes_at_a_time(runtimes: tuple[IntentusRuntime, IntentusRuntime,
     world.breaks.clear()
     told = list[Any]()
 
+    @effect(**READS)
     def meddling(number: int) -> Any:
         told.append(other.recover())
         with pytest.raises(StillRunning):
@@ -90,3 +93,32 @@ def test_a_closed_store_resumes_nothing(tmp_path: Path) -> None:
     runtime.close()
     with pytest.raises(StoreWriteFailed):
         runtime.resume(broken)
+
+
+def test_children_that_are_alike_are_told_apart() -> None:
+    """Threads of an agent's own that ask for the same each go on with an execution of their own."""
+    runtime, world = runtime_of(), World("all")
+    both = threading.Barrier(2)
+
+    @effect(**READS)
+    def read() -> str:
+        if world.breaks:  # both are under way, so both are cut off
+            both.wait(10)
+            raise KeyboardInterrupt
+        return "read"
+
+    runtime.agent("inner", handles="inner", side_effect="read_only")(lambda ctx: ctx.effect("read", read))
+
+    @runtime.agent("outer", handles="x", side_effect="read_only")
+    def outer(ctx: Context) -> list[Any]:
+        with ThreadPoolExecutor(2) as pool:
+            return list(pool.map(lambda _: ctx.route("inner").payload, range(2)))
+
+    with pytest.raises(KeyboardInterrupt):
+        runtime.route("x")
+    parent, *children = [found.execution_id for found in runtime.recover()]
+    assert len(children) == 2
+    (found,) = [found for found in runtime.recover() if found.execution_id == parent]
+    assert {question.execution_id for question in found.pending} == {parent, *children}
+    assert resumed(runtime, world, parent).payload == ["read", "read"]
+    assert sorted(runtime.store.get(parent).children) == sorted(children)  # type: ignore[union-attr] - it has one

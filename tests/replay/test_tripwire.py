@@ -21,8 +21,8 @@ import pytest
 import trustme
 
 from intentusnet import IntentusRuntime, MemoryExecutionStore, ReplayReport, Verdict
-from intentusnet.replay.corpus import worker_processes
 from intentusnet.replay.isolation import is_without_network
+from intentusnet.replay.workers import WorkerProcesses
 
 
 def replay(agent: Callable[[], Any]) -> ReplayReport:
@@ -332,10 +332,10 @@ def test_a_process_with_threads_keeps_its_network(tmp_path: Path) -> None:
 def test_workers_that_replay_are_moved_and_live_ones_are_not() -> None:
     """A worker is in another network namespace if it says so, and in this one if it is to reach the world."""
     here = os.readlink("/proc/self/ns/net")
-    with worker_processes(1) as workers:
+    with WorkerProcesses(1) as workers:
         moved = workers.submit(is_without_network).result()
         assert moved == (workers.submit(os.readlink, "/proc/self/ns/net").result() != here)
-    with worker_processes(1, offline=False) as workers:
+    with WorkerProcesses(1, offline=False) as workers:
         assert workers.submit(os.readlink, "/proc/self/ns/net").result() == here
 
 

@@ -79,7 +79,7 @@ def test_attributes_that_are_no_data_or_no_names_are_left_out() -> None:
     fault = ValueError("x")
     fault.handle, fault.number, fault.nothing = object(), 7, None  # type: ignore[attr-defined]  # agents do that
     vars(fault)["$odd"] = 1
-    assert values.parse(raised.capture(fault).data)["attributes"] == {"number": 7}
+    assert values.parse(raised.capture(fault).data)["attributes"] == {"number": 7, "nothing": None}
 
 
 def test_the_module_of_a_script_is_the_one_it_would_be_imported_by(monkeypatch: pytest.MonkeyPatch) -> None:

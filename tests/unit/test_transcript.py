@@ -25,6 +25,9 @@ class Told:
 
     def fail(self, failure: Exception) -> None: ...
 
+    def misfit(self, ticket: Ticket, fault: Exception) -> BaseException:
+        return fault
+
 
 def test_the_world_is_asked_only_if_the_session_has_no_answer() -> None:
     """With an answer the world is left alone; without, what the session makes of the world's counts."""

@@ -7,8 +7,13 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
+from click.testing import CliRunner
 
+from intentusnet import FileExecutionStore, IntentusRuntime
+from intentusnet.cli.app import cli
+from intentusnet.cli.expected import _KEYS
 from intentusnet.policy import AgentFacts, EnvelopeFacts, PolicyFaults, check, compile_policy, load_policy
+from intentusnet.policy.cedar import compile_cedar
 from intentusnet.policy.findings import FindingCode
 from intentusnet.policy.parse import _RULE_KEYS
 from intentusnet.policy.rules import OPERATORS
@@ -60,6 +65,45 @@ def test_the_python_example_runs(policy_file: Path, monkeypatch: pytest.MonkeyPa
     example = compile(blocks("python")[-1], "docs/policy.md", "exec")
 
     exec(example, {})  # noqa: S102 - running the documentation is what this test is for
+
+
+def test_the_expected_decisions_are_decided(policy_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file of cases passes, as the page says, and names every key that a case may have."""
+    monkeypatch.chdir(policy_file.parent)
+    Path("cases.toml").write_text(blocks("toml")[1], encoding="utf-8")
+    command, printed = re.findall(r"^\$ intentusnet (.*)\n(.*)$", blocks("console")[0], re.MULTILINE)[0]
+    ran = CliRunner().invoke(cli, command.split())
+
+    assert (ran.exit_code, ran.stdout.strip()) == (0, printed)
+    section = TEXT[TEXT.index("## Expected decisions") : TEXT.index("## Before a policy changes")]
+    assert set(_KEYS) <= set(re.findall(r"`(\w+)`", section))
+
+
+def test_the_backtest_shown_runs(policy_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The example tells what the policy would change about a store."""
+    monkeypatch.chdir(policy_file.parent)
+    with IntentusRuntime(store=FileExecutionStore("records", "os")) as runtime:
+        runtime.agent("broker", handles="TradingBot.*")(lambda payload: payload)
+        runtime.route("TradingBot.place_order", {"amount": 1500})
+    [example] = [block for block in blocks("python") if "backtest" in block]
+    names: dict[str, Any] = {}
+    exec(compile(example, "docs/policy.md", "exec"), names)  # noqa: S102 - see above
+
+    assert names["report"].changes["newly_denied"] == 1
+
+
+def test_the_cedar_example_decides_as_it_reads() -> None:
+    """Schema and policy of the page fit together, and decide by the amount."""
+    schema, policies = blocks("cedar")
+    policy = compile_cedar(policies, schema)
+
+    def decided(payload: Any) -> tuple[bool, str | None]:
+        facts = EnvelopeFacts("TradingBot.place_order", "1.0", payload)
+        decision = policy.stage(facts).decide(AgentFacts("broker", "1.0"))
+        return decision.allowed, decision.rule
+
+    assert decided({"amount": 900}) == (True, "orders-up-to-1000")
+    assert decided({"amount": 1500}) == decided({}) == (False, None)
 
 
 def test_the_error_shown_is_the_error_given(policy_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,14 +1,28 @@
 """What holds for every policy and every request, beside a reference written to be read, not to be fast."""
 
+import copy
 import fnmatch
 import random
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
+from helpers.policies import (
+    AGENTS,
+    AMOUNTS,
+    BUDGETS,
+    CONDITIONS,
+    ENVELOPES,
+    PAYLOADS,
+    POLICIES,
+    Data,
+    rules,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
 from intentusnet.policy import (
+    NO_POLICY,
     AgentFacts,
     CompiledPolicy,
     Decision,
@@ -18,82 +32,6 @@ from intentusnet.policy import (
     explain,
     parse_policy,
 )
-
-Data = dict[str, Any]
-
-NAMES = ["a", "ab", "b"]
-GLOBS = st.sampled_from([*NAMES, "*", "a*", "?", "[ab]", "*b", "c"])
-SIDE_EFFECTS = ["read_only", "reversible", "irreversible"]
-SCALARS = st.sampled_from([0, 1, 2, 0.1, 1.5, 1.0, "", "a", "ab", "1", True, False, None])
-PATHS = st.sampled_from(["x", "y", "/x", "x.y", "/x/0"])
-
-
-def one_or_many(globs: st.SearchStrategy[str]) -> st.SearchStrategy[Any]:
-    return globs | st.lists(globs, min_size=1, max_size=3)
-
-
-def operand(operator: str) -> st.SearchStrategy[Any]:
-    if operator == "exists":
-        return st.booleans()
-    if operator == "glob":
-        return one_or_many(GLOBS)
-    if operator == "in":
-        kinds = [["a", "ab", "1"], [0, 1, 0.1, 1.5], [True, False]]
-        return st.sampled_from(kinds).flatmap(
-            lambda kind: st.lists(st.sampled_from(kind), min_size=1, max_size=3)
-        )
-    if operator in ("eq", "ne"):
-        return SCALARS
-    return SCALARS.filter(lambda scalar: scalar is not None and not isinstance(scalar, bool))
-
-
-OPERATORS = st.sampled_from(["eq", "ne", "lt", "le", "gt", "ge", "in", "glob", "exists"])
-TESTS = st.lists(OPERATORS, min_size=1, max_size=2, unique=True).flatmap(
-    lambda names: st.fixed_dictionaries({name: operand(name) for name in names})
-)
-CONDITIONS = st.fixed_dictionaries(
-    {},
-    optional={
-        **{name: one_or_many(GLOBS) for name in ("intent", "agent", "caller", "role", "tenant", "tag")},
-        "side_effect": one_or_many(st.sampled_from([*SIDE_EFFECTS, "*", "r*", "*reversible"])),
-        "payload": st.dictionaries(PATHS, TESTS, min_size=1, max_size=2),
-    },
-)
-EFFECTS = st.sampled_from(["allow", "deny"])
-
-
-def rules(effects: st.SearchStrategy[str] = EFFECTS) -> st.SearchStrategy[list[Data]]:
-    rule = st.builds(lambda effect, conditions: {"effect": effect, **conditions}, effects, CONDITIONS)
-    return st.lists(rule, max_size=6).map(
-        lambda found: [{"id": f"r{position}", **rule} for position, rule in enumerate(found)]
-    )
-
-
-POLICIES = st.builds(lambda default, found: {"default": default, "rules": found}, EFFECTS, rules())
-LEAVES = SCALARS | st.sampled_from([Decimal("0.1"), Decimal("1.50"), Decimal("NaN"), float("nan"), b"a"])
-PAYLOADS = (
-    st.dictionaries(
-        st.sampled_from(["x", "y"]),
-        LEAVES
-        | st.lists(LEAVES, max_size=2)
-        | st.dictionaries(st.sampled_from(["y", "0"]), LEAVES, max_size=2),
-        max_size=2,
-    )
-    | LEAVES
-)
-NAME = st.sampled_from(NAMES)
-MANY = st.lists(NAME, max_size=2).map(tuple)
-ENVELOPES = st.builds(
-    EnvelopeFacts,
-    intent=NAME,
-    version=st.just("1"),
-    payload=PAYLOADS,
-    caller=NAME,
-    roles=MANY,
-    tenant=st.none() | NAME,
-    tags=MANY,
-)
-AGENTS = st.builds(AgentFacts, name=NAME, version=st.just("1"), side_effect=st.sampled_from(SIDE_EFFECTS))
 
 
 def compiled(data: Data) -> CompiledPolicy:
@@ -172,6 +110,9 @@ def reference_rule(rule: Data, envelope: EnvelopeFacts, agent: AgentFacts) -> bo
     for path, tests in rule.get("payload", {}).items():
         found = reference_field(envelope.payload, path)
         answers += [reference_test(found, operator, wanted) for operator, wanted in tests.items()]
+    for name, tests in rule.get("budget", {}).items():
+        known = [envelope.budget[name]] if name in (envelope.budget or {}) else []
+        answers += [reference_test(known, operator, wanted) for operator, wanted in tests.items()]
     if False in answers:
         return False
     return None if None in answers else True
@@ -273,6 +214,56 @@ def test_the_unknown_denies_and_never_allows(
 
     assert decide("allow", "deny").allowed is (verdict is True)
     assert decide("deny", "allow").allowed is (verdict is False)
+
+
+@given(POLICIES, ENVELOPES, AGENTS, st.fixed_dictionaries(dict.fromkeys(BUDGETS, AMOUNTS)))
+def test_what_is_not_said_to_be_open_is_decided(
+    data: Data, envelope: EnvelopeFacts, agent: AgentFacts, numbers: dict[str, Any]
+) -> None:
+    """Where no budget is said to be lacking, no number in its place would change the outcome."""
+    stage = compiled(data).stage(envelope)
+    known = replace(envelope, budget={**numbers, **(envelope.budget or {})})
+    cause = stage.lacks(agent)
+
+    if cause is None:
+        assert compiled(data).decide(known, agent).allowed == stage.decide(agent).allowed
+    else:
+        assert not stage.decide(agent).allowed
+        assert not set(BUDGETS) <= set(envelope.budget or {})
+
+
+@given(POLICIES, ENVELOPES, PAYLOADS, AGENTS)
+def test_what_is_not_looked_at_decides_nothing(
+    data: Data, envelope: EnvelopeFacts, payload: Any, agent: AgentFacts
+) -> None:
+    """Where no rule looks at payload or budget, others in their place change nothing."""
+    policy = compiled(data)
+    decision = policy.decide(envelope, agent)
+
+    if not policy.looks_at("payload", envelope):
+        assert policy.decide(replace(envelope, payload=payload), agent) == decision
+    if not policy.looks_at("budget", envelope):
+        assert policy.decide(replace(envelope, budget=None), agent) == decision
+    others = {
+        "caller": {"caller": "-"},
+        "role": {"roles": ()},
+        "tenant": {"tenant": None},
+        "tag": {"tags": ()},
+    }
+    unseen = {
+        name: value for fact, one in others.items() if fact not in policy.facts for name, value in one.items()
+    }
+    assert policy.decide(replace(envelope, **unseen), agent) == decision
+
+
+@given(POLICIES, ENVELOPES, AGENTS)
+def test_a_copy_decides_the_same(data: Data, envelope: EnvelopeFacts, agent: AgentFacts) -> None:
+    """A policy that was sent to another process is the same one there."""
+    policy = compiled(data)
+    copied = copy.copy(policy)
+
+    assert (copied.digest, copied.decide(envelope, agent)) == (policy.digest, policy.decide(envelope, agent))
+    assert copy.copy(NO_POLICY) is NO_POLICY
 
 
 @given(POLICIES, ENVELOPES, AGENTS)

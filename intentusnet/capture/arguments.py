@@ -1,0 +1,79 @@
+"""The arguments of effects and notes, as they are written down: secrets give way to a placeholder.
+
+It is the redaction of what is captured, `Redaction`, with the setting that holds for the agent, or the one
+that always holds where nothing is captured. Arguments are compared and never handed back, so no agent can
+tell; and the placeholder depends on nothing, so that a run with another key matches. No digest of a secret is
+kept either: a short one would be guessed.
+"""
+
+from __future__ import annotations
+
+import base64
+from typing import Any, Final
+
+from intentusnet import values
+from intentusnet.capture.hooks import settings_of
+from intentusnet.capture.redaction import PLACEHOLDER, SIGNS, Redaction
+from intentusnet.context import World
+
+_ALWAYS: Final = Redaction()
+#: Tags of what is, or may be, text.
+_TEXTS: Final = ("$bytes", "$str")
+
+
+def redacted(world: World, arguments: bytes) -> bytes:
+    """Encoded arguments as they are written down. What was redacted already stays as it is.
+
+    Args:
+        world: of the agent that asks.
+        arguments: encoded by ``values``.
+    """
+    settings = settings_of(world)
+    redaction = _ALWAYS if settings is None else settings.redaction
+    # Most arguments hold nothing of the kind, and a look at their bytes tells so at once.
+    own = redaction.keys or redaction.patterns or redaction.headers
+    if not own and b'"$bytes"' not in arguments:
+        small = arguments.lower()
+        for sign in SIGNS:
+            if sign in small:
+                break
+        else:
+            return arguments
+    return values.dumps(_redacted(redaction, values.parse(arguments)))
+
+
+def _redacted(redaction: Redaction, tree: Any) -> Any:
+    if isinstance(tree, str):
+        return redaction.text(tree)
+    if isinstance(tree, list):
+        # Headers are often handed over as pairs.
+        if len(tree) == 2 and _is_text(tree[1]) and _is_header(redaction, tree[0]):
+            return [tree[0], PLACEHOLDER]
+        return [_redacted(redaction, item) for item in tree]
+    if not isinstance(tree, dict):
+        return tree
+    if "$bytes" in tree:
+        data = base64.b64decode(tree["$bytes"])
+        return {"$bytes": base64.b64encode(b"".join(redaction.pieces([data]))).decode()}
+    if "$dict" in tree:
+        return {"$dict": [[key, _member(redaction, key, item)] for key, item in tree["$dict"]]}
+    return {key: _member(redaction, key, item) for key, item in tree.items()}
+
+
+def _member(redaction: Redaction, key: Any, item: Any) -> Any:
+    if not isinstance(key, str):
+        return _redacted(redaction, item)
+    if _is_text(item) and (redaction.is_secret_key(key) or _is_header(redaction, key)):
+        return PLACEHOLDER
+    # What other tags say of single values is no text of the user's.
+    return item if key.startswith("$") and isinstance(item, str) else _redacted(redaction, item)
+
+
+def _is_header(redaction: Redaction, name: Any) -> bool:
+    return isinstance(name, str) and redaction.is_secret_header(name)
+
+
+def _is_text(tree: Any) -> bool:
+    if isinstance(tree, dict) and len(tree) == 1:
+        return next(iter(tree)) in _TEXTS
+    return isinstance(tree, str) and tree != ""

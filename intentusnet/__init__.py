@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from intentusnet.context import Context
     from intentusnet.effects import effect
     from intentusnet.envelope import Caller, IntentEnvelope, IntentRef, RoutingOptions, RoutingStrategy
-    from intentusnet.errors import AgentFailure, IntentusError
+    from intentusnet.errors import AgentFailure, IntentusError, ReplayWarning
     from intentusnet.ids import ManualClock, SeededIds
     from intentusnet.log.backlog import AsyncBound
     from intentusnet.record import ExecutionRecord
@@ -60,6 +60,7 @@ __all__ = [
     "RecoveryRule",
     "Redaction",
     "ReplayReport",
+    "ReplayWarning",
     "RoutingOptions",
     "RoutingStrategy",
     "Row",
@@ -79,7 +80,7 @@ _HOMES: Final = {
     "context": ("Context",),
     "effects": ("effect",),
     "envelope": ("Caller", "IntentEnvelope", "IntentRef", "RoutingOptions", "RoutingStrategy"),
-    "errors": ("AgentFailure", "IntentusError"),
+    "errors": ("AgentFailure", "IntentusError", "ReplayWarning"),
     "log.backlog": ("AsyncBound",),
     "ids": ("ManualClock", "SeededIds"),
     "record": ("ExecutionRecord",),

@@ -1,7 +1,7 @@
 """Agents: who can handle what, and how they are called.
 
 `AgentDefinition` is what the world may know of an agent: frozen data, JSON Schemas included. `Agent` adds the
-function behind it. `Registry` finds the candidates of an intent.
+function behind it.
 """
 
 from __future__ import annotations
@@ -9,19 +9,16 @@ from __future__ import annotations
 import functools
 import hashlib
 import inspect
-import re
-import threading
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from fnmatch import translate
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from intentusnet.codecs import PLAIN, Codec, codec_for
-from intentusnet.errors import DuplicateAgent, InvalidAgent
+from intentusnet.errors import InvalidAgent
 
 SideEffect = Literal["read_only", "reversible", "irreversible"]
 
@@ -98,8 +95,8 @@ class AgentDefinition(BaseModel):
     """What the world may know of an agent.
 
     Args:
-        name: unique in its registry.
-        version: the agent's own version.
+        name: names it in plans, policies and records.
+        version: the agent's own; several versions of a name may stand side by side.
         capabilities: which intents it handles.
         rank: lower is called first.
         remote: it runs elsewhere; called after all local ones, and never run again by a replay.
@@ -202,7 +199,7 @@ def define_agent(
     """Makes an agent of a function, of an object with a ``handle`` method, or of a class of such objects.
 
     Args:
-        name: unique in its registry.
+        name: names it in plans, policies and records.
         handler: the function takes the payload, a context (a parameter that is called ``ctx`` or ``context``,
             or is annotated as one), or both; a class is instantiated without arguments.
         handles: intent patterns, each ``pattern`` or ``pattern@versions``.
@@ -253,7 +250,7 @@ def _function_of(name: str, handler: Any) -> Callable[..., Any]:
             raise InvalidAgent(
                 f"the class of agent {name!r} cannot be instantiated without arguments",
                 got=str(fault),
-                hint="register an instance: runtime.register(name, TheClass(…), handles=…)",
+                hint="register an instance: runtime.agent(name, handles=…)(TheClass(…))",
             ) from fault
     function = handler if inspect.isroutine(handler) else getattr(handler, "handle", handler)
     if not callable(function):
@@ -326,72 +323,3 @@ def _parameters(
             got=f"({context[0].name}, {payload[0].name})",
         )
     return (payload[0].name if payload else None), (context[0].name if context else None)
-
-
-@dataclass(frozen=True, slots=True)
-class _Registered:
-    """One immutable state of a registry; registering makes the next one."""
-
-    agents: Mapping[str, Agent]
-    exact: Mapping[str, tuple[tuple[Agent, Callable[[str], bool]], ...]]
-    patterns: tuple[tuple[re.Pattern[str], Agent, Callable[[str], bool]], ...]
-    found: dict[tuple[str, str], tuple[Agent, ...]]
-
-
-#: Candidates are remembered for that many (intent, version) pairs; beyond it, the memory starts afresh.
-_REMEMBERED = 4096
-
-
-class Registry:
-    """The agents of a runtime. State lives in one immutable snapshot, so reading takes no lock."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._state = _Registered({}, {}, (), {})
-
-    def add(self, agent: Agent) -> None:
-        """Registers an agent.
-
-        Raises:
-            DuplicateAgent: there is one of that name.
-        """
-        with self._lock:
-            state = self._state
-            if agent.name in state.agents:
-                raise DuplicateAgent(
-                    f"an agent named {agent.name!r} is registered already",
-                    got=", ".join(c.intent for c in agent.definition.capabilities),
-                    hint="names are unique in a runtime: rename one of the two",
-                )
-            exact = dict(state.exact)
-            patterns = list(state.patterns)
-            for capability in agent.definition.capabilities:
-                matches = version_matcher(capability.versions)
-                if capability.is_exact:
-                    exact[capability.intent] = (*exact.get(capability.intent, ()), (agent, matches))
-                else:
-                    patterns.append((re.compile(translate(capability.intent)), agent, matches))
-            self._state = _Registered({**state.agents, agent.name: agent}, exact, tuple(patterns), {})
-
-    def get(self, name: str) -> Agent | None:
-        """The agent of that name."""
-        return self._state.agents.get(name)
-
-    def agents(self) -> tuple[Agent, ...]:
-        """All agents, by name."""
-        return tuple(sorted(self._state.agents.values(), key=lambda agent: agent.name))
-
-    def candidates(self, intent: str, version: str) -> tuple[Agent, ...]:
-        """The agents that handle the intent, ordered by (remote, rank, name)."""
-        state = self._state
-        found = state.found.get((intent, version))
-        if found is None:
-            matching = {a.name: a for a, matches in state.exact.get(intent, ()) if matches(version)}
-            matching |= {
-                a.name: a for p, a, matches in state.patterns if p.match(intent) and matches(version)
-            }
-            found = tuple(sorted(matching.values(), key=lambda agent: agent.order))
-            if len(state.found) >= _REMEMBERED:
-                state.found.clear()
-            state.found[intent, version] = found
-        return found

@@ -243,3 +243,7 @@ class DeadlineExceeded(BaseException):
     A BaseException, so that an agent's ``except Exception`` cannot swallow it; but no signal: it becomes the
     attempt's answer, or an effect's.
     """
+
+
+class ReplayWarning(UserWarning):
+    """An execution that was just recorded does not replay: its agent meets the world without its context."""

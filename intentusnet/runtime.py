@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
@@ -13,7 +13,7 @@ from typing import Any, Final, Literal, Self, TypeVar
 from pydantic import ValidationError
 
 from intentusnet import values
-from intentusnet.agents import Agent, Capability, Registry, SideEffect, define_agent
+from intentusnet.agents import Agent, Capability, SideEffect, define_agent
 from intentusnet.capture import Capture, capture_of
 from intentusnet.context import World, call_agent, plain
 from intentusnet.envelope import (
@@ -37,14 +37,10 @@ from intentusnet.policy import (
     load_policy,
     parse_policy,
 )
-from intentusnet.record import ExecutionRecord
-from intentusnet.replay.divergence import ReplayReport
+from intentusnet.registry import Registry
 from intentusnet.replay.environment import Environments
-from intentusnet.replay.ignoring import Ignore
 from intentusnet.replay.live import LiveSession, Opening, WriteAhead
-from intentusnet.replay.recovering import Recovering
-from intentusnet.replay.replayer import replay_nested, replay_options, replay_record
-from intentusnet.replay.strictness import Depth, Strictness
+from intentusnet.replay.replaying import Replaying
 from intentusnet.replay.unrecorded import UnrecordedSession
 from intentusnet.response import AgentResponse
 from intentusnet.routing.plan import Plan
@@ -59,7 +55,7 @@ DEFAULT_MAX_DEPTH: Final = 16
 Handler = TypeVar("Handler")
 
 
-class IntentusRuntime(Recovering):
+class IntentusRuntime(Replaying):
     """Agents, a policy and a store, and the router between them.
 
     Args:
@@ -72,6 +68,8 @@ class IntentusRuntime(Recovering):
         max_depth: how many executions one may be nested in.
         capture: what agents do without their context and is recorded all the same: True for all that can be,
             names as of `intentusnet.capture`, or what that returns.
+        verify_replay: replays each execution right after it was recorded, and warns (`ReplayWarning`) if it
+            does not match. For development and tests: bodies that are not irreversible run twice.
 
     Raises:
         InvalidPolicy: the policy is malformed.
@@ -89,6 +87,7 @@ class IntentusRuntime(Recovering):
         write_ahead: WriteAhead = "calls",
         max_depth: int = DEFAULT_MAX_DEPTH,
         capture: Capture | Iterable[str] | bool = False,
+        verify_replay: bool = False,
     ) -> None:
         if write_ahead not in ("calls", "effects"):
             raise ConfigurationError(
@@ -106,6 +105,11 @@ class IntentusRuntime(Recovering):
         self._write_ahead: WriteAhead = write_ahead
         self._max_depth = max_depth
         self._capture = capture_of(capture)
+        if verify_replay and self.store is None:
+            raise ConfigurationError(
+                "verify_replay needs records", where="store", expected="a directory or a store"
+            )
+        self._verifies_replay = verify_replay
         self._world = World(clock, ids, self._environ, self._route_child, self._capture)
         self._router = self._make_router(_compiled(policy))
         self._environments = Environments(self._router.policy)
@@ -136,6 +140,7 @@ class IntentusRuntime(Recovering):
             write_ahead=self._write_ahead,
             max_depth=self._max_depth,
             capture=False if self._capture is None else self._capture,
+            verify_replay=self._verifies_replay,
         )
         for agent in self.registry.agents():
             other.registry.add(agent)
@@ -159,10 +164,11 @@ class IntentusRuntime(Recovering):
         both. Its type hints say what the payload must be and what the answer is.
 
         Args:
-            name: unique in this runtime.
+            name: names it in plans, policies and records.
             handles: intent patterns such as ``ticket.*``, each with ``@versions`` if need be:
                 ``ticket.*@>=2``.
-            version: the agent's own version.
+            version: the agent's own. Versions of a name may stand side by side: the newest that handles an
+                intent is its candidate, unless target or fallback ask for others (``name@<2``).
             rank: candidates of lower rank are called first.
             remote: it runs elsewhere; called after all local ones, and never run again by a replay.
             side_effect: what the body does to the world outside of recorded effects: "read_only",
@@ -171,7 +177,7 @@ class IntentusRuntime(Recovering):
             description: one line for people; the docstring's first line unless given.
 
         Raises:
-            DuplicateAgent: there is an agent of that name.
+            DuplicateAgent: there is an agent of that name and version.
             InvalidAgent: anything about it makes no sense.
         """
         scope = dict(sys._getframe(1).f_locals)
@@ -194,6 +200,14 @@ class IntentusRuntime(Recovering):
             return handler
 
         return registered
+
+    def remove(self, name: str, version: str | None = None) -> bool:
+        """Takes an agent out, in one version or in all. Executions that are under way go on with it.
+
+        Returns:
+            Whether there was one.
+        """
+        return self.registry.remove(name, version)
 
     def route(
         self,
@@ -297,43 +311,6 @@ class IntentusRuntime(Recovering):
         """Who would be called for an envelope, and why; calls and records nothing."""
         return self._router.plan(envelope)
 
-    def replay(
-        self,
-        record: ExecutionRecord | str,
-        *,
-        strictness: Strictness | str = Strictness.RESULT,
-        ignore: Ignore | Mapping[str, Sequence[str]] | None = None,
-        depth: Depth | str = Depth.AGENTS,
-        nested: bool = False,
-        allow_acting: bool = False,
-    ) -> ReplayReport:
-        """Runs a record again from its own answers, with the agents and policy of now, and compares.
-
-        Args:
-            record: a record, or a reference into the store: an id, a unique prefix or suffix, ``@last``.
-            strictness: "effects", "args", "result" or "strict"; see `Strictness`.
-            ignore: places that are not compared, by intent: ``{"ticket.*": ["response:/payload/at"]}``.
-            depth: "routing", "agents" or "live"; see `Depth`.
-            nested: replays the executions that it asked for too, as far as they are in the store.
-            allow_acting: a live replay also runs and asks what is not read-only.
-
-        Raises:
-            RecordNotFound: the store has no such execution.
-            IntegrityBroken: the record's bytes are not what was written.
-            InvalidInput: an option makes no sense.
-        """
-        options = replay_options(strictness, ignore, depth, allow_acting=allow_acting)
-        if isinstance(record, str):
-            store = self._store(record)
-            record = store.get(store.resolve(record))
-
-        def replayed(one: ExecutionRecord) -> ReplayReport:
-            return replay_record(one, self._router, self._world, options, self._environments.tree)
-
-        if not nested or self.store is None:
-            return replayed(record)
-        return replay_nested(record, self.store.get, replayed)
-
     def close(self) -> None:
         """Closes the store."""
         if self.store is not None:
@@ -354,6 +331,7 @@ class IntentusRuntime(Recovering):
             open_session=self._open_session,
             call_agent=self._call_agent,
             max_depth=self._max_depth,
+            recorded=self._verify_replay if self._verifies_replay else None,
         )
 
     def _call_agent(self, agent: Agent, attempt: int, request: Request, session: Session) -> Answer:

@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from intentusnet import values
-from intentusnet.agents import Agent, Registry, define_agent
+from intentusnet.agents import Agent, define_agent
 from intentusnet.context import World, call_agent
 from intentusnet.errors import InvalidInput, RecordNotFound, ReplayHalted
 from intentusnet.fingerprint import compared_plan, fingerprint_of
 from intentusnet.record import ExecutionRecord
+from intentusnet.registry import Registry
 from intentusnet.replay.differences import places
 from intentusnet.replay.divergence import Divergence, DivergenceKind, Divergences, ReplayReport, Verdict
 from intentusnet.replay.ignoring import NO_RULES, Ignore, parse_ignore

@@ -6,11 +6,12 @@ from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 from intentusnet import values
-from intentusnet.agents import Agent, Registry
+from intentusnet.agents import Agent
 from intentusnet.envelope import IntentEnvelope
 from intentusnet.log.durability import Durability
 from intentusnet.policy.compile import CompiledPolicy
 from intentusnet.record import ParentLink
+from intentusnet.registry import Registry
 from intentusnet.response import AgentResponse, AttemptSummary, ErrorInfo
 from intentusnet.routing.drivers import drive
 from intentusnet.routing.plan import Plan, make_plan
@@ -68,6 +69,7 @@ class IntentRouter:
         open_session: where the answers of an execution come from, and where they are written.
         call_agent: how an agent is called.
         max_depth: how many executions one may be nested in.
+        recorded: called with the id of each execution that was recorded, when it has ended.
     """
 
     def __init__(
@@ -78,12 +80,14 @@ class IntentRouter:
         open_session: OpenSession,
         call_agent: CallAgent,
         max_depth: int,
+        recorded: Callable[[str], None] | None = None,
     ) -> None:
         self.registry = registry
         self.policy = policy
         self._open_session = open_session
         self._call_agent = call_agent
         self._max_depth = max_depth
+        self._recorded = recorded
 
     def route_intent(self, envelope: IntentEnvelope) -> AgentResponse:
         """Routes an envelope, records the execution, and returns how it ended.
@@ -108,6 +112,8 @@ class IntentRouter:
         except BaseException as fault:
             session.abandon(fault)
             raise
+        if self._recorded is not None and fingerprint is not None:
+            self._recorded(session.execution_id)
         return AgentResponse(
             execution_id=session.execution_id,
             status="success" if outcome.ok else "error",

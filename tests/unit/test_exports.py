@@ -9,6 +9,7 @@ import pytest
 import intentusnet
 from intentusnet import Context, IntentusRuntime
 from intentusnet.replay.recovering import Recovering
+from intentusnet.replay.replaying import Replaying
 
 NAMES = [
     "AgentDefinition",
@@ -40,6 +41,7 @@ NAMES = [
     "RecoveryRule",
     "Redaction",
     "ReplayReport",
+    "ReplayWarning",
     "RoutingOptions",
     "RoutingStrategy",
     "Row",
@@ -61,8 +63,12 @@ RECOVERING = {
     "resume": "self, execution_id",
 }
 
+REPLAYING = {"replay": "self, record, *, strictness, ignore, depth, nested, allow_acting"}
+
 RUNTIME = {
-    "__init__": "self, *, store, policy, clock, ids, environ, write_ahead, max_depth, capture",
+    "__init__": (
+        "self, *, store, policy, clock, ids, environ, write_ahead, max_depth, capture, verify_replay"
+    ),
     "agent": "self, name, *, handles, version, rank, remote, side_effect, idempotent, description",
     "close": "self",
     "configure": "self, *, store, policy",
@@ -71,8 +77,8 @@ RUNTIME = {
         "priority, timeout, idempotency_key, traceparent"
     ),
     "plan": "self, envelope",
+    "remove": "self, name, version",
     "policy": None,
-    "replay": "self, record, *, strictness, ignore, depth, nested, allow_acting",
     "route": (
         "self, intent, payload, *, strategy, target, fallback, prefer, caller, roles, tenant, tags, "
         "priority, timeout, idempotency_key, traceparent, durability"
@@ -131,7 +137,8 @@ def test_each_exported_name_can_be_imported_first() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "promised"), [(IntentusRuntime, RUNTIME), (Recovering, RECOVERING), (Context, CONTEXT)]
+    ("kind", "promised"),
+    [(IntentusRuntime, RUNTIME), (Recovering, RECOVERING), (Replaying, REPLAYING), (Context, CONTEXT)],
 )
 def test_the_signatures_are_those_that_were_promised(kind: type, promised: dict[str, str | None]) -> None:
     """Each public method has these parameters, in this order, and there is no other."""

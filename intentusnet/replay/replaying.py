@@ -1,0 +1,98 @@
+"""`Replaying`: the part of a runtime that runs records again, on demand or right after they were made."""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from collections.abc import Mapping, Sequence
+from types import FrameType
+from typing import Final
+
+from intentusnet import agents
+from intentusnet.errors import ReplayWarning
+from intentusnet.record import ExecutionRecord
+from intentusnet.replay.divergence import ReplayReport, Verdict
+from intentusnet.replay.environment import Environments
+from intentusnet.replay.ignoring import Ignore
+from intentusnet.replay.recovering import Recovering
+from intentusnet.replay.replayer import replay_nested, replay_options, replay_record
+from intentusnet.replay.strictness import Depth, Strictness
+
+_PACKAGE: Final = os.path.join(os.path.dirname(os.path.abspath(agents.__file__)), "")
+
+
+class Replaying(Recovering):
+    """What `IntentusRuntime` can do to records. Not made by itself."""
+
+    _environments: Environments
+
+    def replay(
+        self,
+        record: ExecutionRecord | str,
+        *,
+        strictness: Strictness | str = Strictness.RESULT,
+        ignore: Ignore | Mapping[str, Sequence[str]] | None = None,
+        depth: Depth | str = Depth.AGENTS,
+        nested: bool = False,
+        allow_acting: bool = False,
+    ) -> ReplayReport:
+        """Runs a record again from its own answers, with the agents and policy of now, and compares.
+
+        Args:
+            record: a record, or a reference into the store: an id, a unique prefix or suffix, ``@last``.
+            strictness: "effects", "args", "result" or "strict"; see `Strictness`.
+            ignore: places that are not compared, by intent: ``{"ticket.*": ["response:/payload/at"]}``.
+            depth: "routing", "agents" or "live"; see `Depth`.
+            nested: replays the executions that it asked for too, as far as they are in the store.
+            allow_acting: a live replay also runs and asks what is not read-only.
+
+        Raises:
+            RecordNotFound: the store has no such execution.
+            IntegrityBroken: the record's bytes are not what was written.
+            InvalidInput: an option makes no sense.
+        """
+        options = replay_options(strictness, ignore, depth, allow_acting=allow_acting)
+        if isinstance(record, str):
+            store = self._store(record)
+            record = store.get(store.resolve(record))
+
+        def replayed(one: ExecutionRecord) -> ReplayReport:
+            return replay_record(one, self._router, self._world, options, self._environments.tree)
+
+        if not nested or self.store is None:
+            return replayed(record)
+        return replay_nested(record, self.store.get, replayed)
+
+    def _verify_replay(self, execution_id: str) -> None:
+        """Replays an execution that has just been recorded, and warns if it does not match.
+
+        Raises:
+            ReplayWarning: it does not, and warnings are errors.
+        """
+        report = self.replay(execution_id)
+        if report.verdict is not Verdict.MATCH:
+            warnings.warn(_told(report), ReplayWarning, stacklevel=_callers_level())
+
+
+def _told(report: ReplayReport) -> str:
+    text = f"execution {report.execution_id} does not replay as it was recorded"
+    if not report.divergences:
+        return f"{text}: {report.reason}"
+    first = report.divergences[0]
+    where = [first.scope, first.question, first.pointer, first.source and f"at {first.source}"]
+    more = len(report.divergences) - 1
+    return (
+        f"{text}: {first.kind.value}, {', '.join(part for part in where if part)}"
+        + (f" (and {more} more)" if more else "")
+        + f". `intentusnet replay {report.execution_id}` shows it; `intentusnet doctor` finds the cause."
+    )
+
+
+def _callers_level() -> int:
+    """How many frames above its caller the first one is that is not this package's."""
+    frame: FrameType | None = sys._getframe(1)
+    level = 1
+    while frame is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+        frame, level = frame.f_back, level + 1
+    return level

@@ -21,6 +21,7 @@ from intentusnet.codecs import PLAIN, Codec, codec_for
 from intentusnet.errors import InvalidAgent
 
 SideEffect = Literal["read_only", "reversible", "irreversible"]
+Isolation = Literal["inline", "thread", "process"]
 
 ANY_VERSION = "*"
 
@@ -102,6 +103,9 @@ class AgentDefinition(BaseModel):
         remote: it runs elsewhere; called after all local ones, and never run again by a replay.
         side_effect: what its *body* does to the world outside recorded effects.
         idempotent: running the body twice does no more than running it once.
+        timeout: seconds that one call may take; None for no limit but the envelope's deadline.
+        isolation: what stops a call that takes longer: nothing but its own questions ("inline"), its thread
+            is left behind ("thread"), its process is killed ("process"). See docs/timeouts.md.
         description: one line for people.
         input_schema, output_schema: JSON Schema of payload and answer.
     """
@@ -115,6 +119,8 @@ class AgentDefinition(BaseModel):
     remote: bool = False
     side_effect: SideEffect = "reversible"
     idempotent: bool = False
+    timeout: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    isolation: Isolation = "inline"
     description: str = ""
     input_schema: dict[str, Any] = {}
     output_schema: dict[str, Any] = {}
@@ -129,6 +135,7 @@ class Agent:
         handler: called with the payload, the context, or both.
         payload_parameter, context_parameter: the names of its parameters for them; None if it takes none.
         input, output: the declared types.
+        is_async: it is a coroutine function, and is awaited.
     """
 
     definition: AgentDefinition
@@ -137,6 +144,7 @@ class Agent:
     context_parameter: str | None
     input: Codec = field(default=PLAIN)
     output: Codec = field(default=PLAIN)
+    is_async: bool = False
 
     @property
     def name(self) -> str:
@@ -154,7 +162,7 @@ class Agent:
         return hashlib.sha256(_source_of(self.handler)).hexdigest()
 
     def call(self, payload: Any, context: Any) -> Any:
-        """Calls the function with what it asks for."""
+        """Calls the function with what it asks for; of an asynchronous one, that gives an awaitable."""
         named = {}
         if self.context_parameter is not None:
             named[self.context_parameter] = context
@@ -193,6 +201,8 @@ def define_agent(
     remote: bool = False,
     side_effect: SideEffect = "reversible",
     idempotent: bool = False,
+    timeout: float | None = None,
+    isolation: Isolation = "inline",
     description: str | None = None,
     scope: Mapping[str, Any] | None = None,
 ) -> Agent:
@@ -203,7 +213,8 @@ def define_agent(
         handler: the function takes the payload, a context (a parameter that is called ``ctx`` or ``context``,
             or is annotated as one), or both; a class is instantiated without arguments.
         handles: intent patterns, each ``pattern`` or ``pattern@versions``.
-        version, rank, remote, side_effect, idempotent, description: see `AgentDefinition`.
+        version, rank, remote, side_effect, idempotent, timeout, isolation, description: see
+            `AgentDefinition`.
         scope: names for forward references that the handler's module does not know.
 
     Raises:
@@ -226,13 +237,22 @@ def define_agent(
             remote=remote,
             side_effect=side_effect,
             idempotent=idempotent,
+            timeout=timeout,
+            isolation=isolation,
             description=(documented or "").strip().partition("\n")[0],
             input_schema=taken.schema(),
             output_schema=given.schema(),
         )
     except ValueError as fault:
         raise InvalidAgent(f"agent {name!r} cannot be registered", got=_first_fault(fault)) from fault
-    return Agent(definition, function, payload_parameter, context_parameter, taken, given)
+    is_async = _is_async(function)
+    if is_async and isolation != "inline":
+        raise InvalidAgent(
+            f"agent {name!r} is asynchronous, and cannot be isolated",
+            expected="isolation 'inline': it is cancelled when its time is up",
+            got=repr(isolation),
+        )
+    return Agent(definition, function, payload_parameter, context_parameter, taken, given, is_async)
 
 
 def _first_fault(fault: ValueError) -> str:
@@ -258,13 +278,20 @@ def _function_of(name: str, handler: Any) -> Callable[..., Any]:
             f"agent {name!r} cannot be called", expected="a function, or an object with a `handle` method",
             got=type(handler).__name__,
         )  # fmt: skip
-    if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+    if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
         raise InvalidAgent(
-            f"agent {name!r} is asynchronous",
-            expected="a plain function",
-            hint="run the coroutine inside, for example with asyncio.run(…)",
+            f"agent {name!r} is a generator",
+            expected="a function that returns its answer, or a coroutine function",
+            hint="return a list, or whatever the generator is to come to",
         )
     return typing.cast("Callable[..., Any]", function)
+
+
+def _is_async(function: Any) -> bool:
+    target = function.func if isinstance(function, functools.partial) else function
+    return inspect.iscoroutinefunction(target) or inspect.iscoroutinefunction(
+        getattr(type(target), "__call__", None)  # noqa: B004 - what is asked is of which kind it is
+    )
 
 
 def _hints(name: str, function: Callable[..., Any], scope: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from intentusnet.agents import Agent
 from intentusnet.asker import World
 from intentusnet.capture import Capture
 from intentusnet.context import call_agent
+from intentusnet.errors import RecordNotFound
 from intentusnet.ids import Clock, Ids
 from intentusnet.replay.environment import Environments
 from intentusnet.replay.live import LiveSession, Opening, WriteAhead
@@ -155,11 +156,19 @@ class Engine:
         return get_running_loop().run_in_executor(self._pool, function)
 
     def cancel(self, execution_id: str, reason: str) -> bool:
-        """Cancels an execution of this process; whether it was under way."""
+        """See `IntentusRuntime.cancel`."""
         control = self._running.get(execution_id)
         if control is not None:
             control.cancel(reason)
-        return control is not None
+            return True
+        store = self._store
+        if store is None or not _is_running(store, execution_id):
+            return False
+        store.custody.ask_to_stop(execution_id, reason)
+        if _is_running(store, execution_id):
+            return True
+        store.custody.stopped(execution_id)
+        return False
 
     def close(self) -> None:
         """Gives back what it holds."""
@@ -180,3 +189,11 @@ class Engine:
 
     async def _route_child_async(self, request: Request) -> AgentResponse:
         return await self.router.route_request_async(request)
+
+
+def _is_running(store: ExecutionStore, execution_id: str) -> bool:
+    try:
+        record = store.get(execution_id)
+    except RecordNotFound:
+        return False
+    return record.outcome is None and store.custody.is_running(execution_id, record.runner)

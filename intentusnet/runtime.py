@@ -95,6 +95,10 @@ class IntentusRuntime(Registering, Replaying):
             )
         if max_depth < 0:
             raise ConfigurationError("max_depth makes no sense", expected="0 or more", got=repr(max_depth))
+        if max_abandoned < 0:
+            raise ConfigurationError(
+                "max_abandoned makes no sense", expected="0 or more", got=repr(max_abandoned)
+            )
         self.registry = Registry()
         self.clock = clock
         self.ids = ids
@@ -315,6 +319,26 @@ class IntentusRuntime(Registering, Replaying):
     def plan(self, envelope: IntentEnvelope) -> Plan:
         """Who would be called for an envelope, and why; calls and records nothing."""
         return self._router.plan(envelope)
+
+    def cancel(self, execution_id: str, reason: str = "cancelled on request") -> bool:
+        """Cancels an execution that is under way, and those that it asks for.
+
+        Its agents are cut off as their isolation allows; no other agent is called. Its end is on record, with
+        the code CANCELLED, or IN_DOUBT if something was cut off that may have acted.
+
+        Args:
+            execution_id: of an execution that this runtime runs, or that another process runs on the same
+                store; in full.
+            reason: for people; it is on record.
+
+        Returns:
+            Whether it was under way. Another process takes note within a fraction of a second, as soon as its
+                agent asks for something or is waited for.
+
+        Raises:
+            StoreWriteFailed: the other process cannot be told.
+        """
+        return self._engine.cancel(execution_id, reason)
 
     def close(self) -> None:
         """Closes the store, and gives back its threads."""

@@ -22,7 +22,7 @@ from intentusnet.log.entry import Draft
 from intentusnet.record import ExecutionRecord, ParentLink, RecordedQuestion
 from intentusnet.references import BOUND, Blob
 from intentusnet.replay.bodies import answered_body, asked_body, kept, kept_outcome
-from intentusnet.replay.unrecorded import Attempts, refused
+from intentusnet.replay.unrecorded import Attempts, refused, stop_if_cancelled
 from intentusnet.routing.plan import Plan
 from intentusnet.routing.router import Request
 from intentusnet.routing.strategies import Outcome
@@ -152,6 +152,7 @@ class LiveSession:
 
         Raises:
             BranchCancelled: another attempt has won the race; the answer is lost.
+            ExecutionCancelled: the execution was cancelled meanwhile; the answer is on record.
             StoreWriteFailed: what was asked or answered could not be written.
         """
         question = ticket.question
@@ -165,6 +166,7 @@ class LiveSession:
             self._note("answered", *told)
         if question.kind in ACTING_KINDS:
             self._flush(sync=False)
+            stop_if_cancelled(self._request)
         return answer
 
     def ask_again(self, question: Question) -> Ticket:

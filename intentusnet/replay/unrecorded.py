@@ -9,7 +9,7 @@ from intentusnet.ids import Clock
 from intentusnet.response import ErrorCode, ErrorInfo
 from intentusnet.routing.router import Request
 from intentusnet.routing.strategies import Outcome
-from intentusnet.transcript import Answer, Question, Ticket, attempt_scope
+from intentusnet.transcript import ACTING_KINDS, Answer, Question, Ticket, attempt_scope
 
 
 class Attempts:
@@ -70,6 +70,17 @@ def refused(request: Request, question: Question, clock: Clock) -> Answer | None
     return Answer(ok=False, data=error.encode(), refused=True)
 
 
+def stop_if_cancelled(request: Request) -> None:
+    """What has been waited for may be all that an agent wanted, so a cancellation is told when it ends, too.
+
+    Raises:
+        ExecutionCancelled: the execution was cancelled.
+    """
+    reason = None if request.control is None else request.control.reason
+    if reason is not None:
+        raise ExecutionCancelled(reason)
+
+
 class UnrecordedSession:
     """Asks the world and writes nothing: for a runtime without a store."""
 
@@ -107,6 +118,8 @@ class UnrecordedSession:
         if question.kind == "agent":
             with self._lock:
                 return self._attempts.answers.setdefault(question.ordinal, (question.name, answer))[1]
+        if question.kind in ACTING_KINDS:
+            stop_if_cancelled(self._request)
         return answer
 
     @property

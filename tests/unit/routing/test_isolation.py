@@ -363,7 +363,6 @@ def test_cancelling_a_parent_cancels_its_children(release: threading.Event, canc
     def parent(ctx: Context) -> str:
         ids["parent"] = ctx.execution_id
         error = ctx.route("child").error
-        ctx.log("went on")
         return "no error" if error is None else str(error.code)
 
     responses: list[Any] = []

@@ -77,6 +77,7 @@ class Engine:
         )
         self.write_ahead: WriteAhead = write_ahead
         self.on_recorded: Callable[[str], None] | None = None
+        self.on_recorded_async: Callable[[str], Awaitable[None]] | None = None
         self._store = store
         self._clock = clock
         self._ids = ids
@@ -115,6 +116,11 @@ class Engine:
         """See `Hands.recorded`."""
         if self.on_recorded is not None:
             self.on_recorded(execution_id)
+
+    async def recorded_async(self, execution_id: str) -> None:
+        """See `Hands.recorded_async`."""
+        if self.on_recorded_async is not None:
+            await self.on_recorded_async(execution_id)
 
     def call_agent(self, agent: Agent, attempt: int, request: Request, session: Session) -> Answer:
         """See `Hands.call_agent`."""

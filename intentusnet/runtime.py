@@ -130,6 +130,7 @@ class IntentusRuntime(Registering, Replaying):
         self._world, self._environments = self._engine.world, self._engine.environments
         if verify_replay:
             self._engine.on_recorded = self._verify_replay
+            self._engine.on_recorded_async = self._verify_replay_async
 
     @property
     def router(self) -> IntentRouter:

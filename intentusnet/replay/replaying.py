@@ -16,7 +16,13 @@ from intentusnet.replay.divergence import ReplayReport, Verdict
 from intentusnet.replay.environment import Environments
 from intentusnet.replay.ignoring import Ignore
 from intentusnet.replay.recovering import Recovering
-from intentusnet.replay.replayer import replay_nested, replay_options, replay_record
+from intentusnet.replay.replayer import (
+    ReplayOptions,
+    replay_nested,
+    replay_options,
+    replay_record,
+    replay_record_async,
+)
 from intentusnet.replay.strictness import Depth, Strictness
 
 _PACKAGE: Final = os.path.join(os.path.dirname(os.path.abspath(agents.__file__)), "")
@@ -51,11 +57,9 @@ class Replaying(Recovering):
             RecordNotFound: the store has no such execution.
             IntegrityBroken: the record's bytes are not what was written.
             InvalidInput: an option makes no sense.
+            ConfigurationError: an asynchronous agent would have to run: see `replay_async`.
         """
-        options = replay_options(strictness, ignore, depth, allow_acting=allow_acting)
-        if isinstance(record, str):
-            store = self._store(record)
-            record = store.get(store.resolve(record))
+        options, record = self._chosen(record, strictness, ignore, depth, allow_acting)
 
         def replayed(one: ExecutionRecord) -> ReplayReport:
             return replay_record(one, self._router, self._world, options, self._environments.tree)
@@ -64,15 +68,53 @@ class Replaying(Recovering):
             return replayed(record)
         return replay_nested(record, self.store.get, replayed)
 
+    async def replay_async(
+        self,
+        record: ExecutionRecord | str,
+        *,
+        strictness: Strictness | str = Strictness.RESULT,
+        ignore: Ignore | Mapping[str, Sequence[str]] | None = None,
+        depth: Depth | str = Depth.AGENTS,
+        allow_acting: bool = False,
+    ) -> ReplayReport:
+        """Runs a record again as `replay` does, where asynchronous agents are awaited.
+
+        Raises:
+            Exception: as `replay`.
+        """
+        options, record = self._chosen(record, strictness, ignore, depth, allow_acting)
+        return await replay_record_async(record, self._router, self._world, options, self._environments.tree)
+
+    def _chosen(
+        self,
+        record: ExecutionRecord | str,
+        strictness: Strictness | str,
+        ignore: Ignore | Mapping[str, Sequence[str]] | None,
+        depth: Depth | str,
+        allow_acting: bool,
+    ) -> tuple[ReplayOptions, ExecutionRecord]:
+        options = replay_options(strictness, ignore, depth, allow_acting=allow_acting)
+        if isinstance(record, str):
+            store = self._store(record)
+            record = store.get(store.resolve(record))
+        return options, record
+
     def _verify_replay(self, execution_id: str) -> None:
         """Replays an execution that has just been recorded, and warns if it does not match.
 
         Raises:
             ReplayWarning: it does not, and warnings are errors.
         """
-        report = self.replay(execution_id)
-        if report.verdict is not Verdict.MATCH:
-            warnings.warn(_told(report), ReplayWarning, stacklevel=_callers_level())
+        _warn(self.replay(execution_id))
+
+    async def _verify_replay_async(self, execution_id: str) -> None:
+        """The same, where asynchronous agents are awaited."""
+        _warn(await self.replay_async(execution_id))
+
+
+def _warn(report: ReplayReport) -> None:
+    if report.verdict is not Verdict.MATCH:
+        warnings.warn(_told(report), ReplayWarning, stacklevel=_callers_level())
 
 
 def _told(report: ReplayReport) -> str:

@@ -80,6 +80,10 @@ class Hands(Protocol):
         """Calls an agent in a session, and says how it ended."""
         ...
 
+    async def recorded_async(self, execution_id: str) -> None:
+        """The same for asynchronous callers."""
+        ...
+
     async def call_agent_async(
         self, agent: Agent, attempt: int, request: Request, session: Session
     ) -> Answer:
@@ -128,7 +132,7 @@ class IntentRouter:
         """Routes a request whose payload is encoded already, such as a child intent's."""
         request = request._replace(control=Control(request.control))
         plan = self.plan(request.envelope, request.depth)
-        check_waits_for(plan)
+        check_waits_for(*plan.steps)
         return self.run(plan, request, self._hands.open_session(request, plan))
 
     async def route_request_async(self, request: Request) -> AgentResponse:
@@ -181,7 +185,7 @@ class IntentRouter:
         finally:
             self._hands.ended(session.execution_id)
         if fingerprint is not None:
-            self._hands.recorded(session.execution_id)
+            await self._hands.recorded_async(session.execution_id)
         if control.reason == TASK_CANCELLED:
             raise CancelledError(TASK_CANCELLED)
         return _response(session, outcome, fingerprint)
@@ -200,13 +204,13 @@ class IntentRouter:
         )
 
 
-def check_waits_for(plan: Plan) -> None:
-    """Refuses a plan with asynchronous agents where nobody awaits them.
+def check_waits_for(*agents: Agent) -> None:
+    """Refuses asynchronous agents where nobody awaits them.
 
     Raises:
-        ConfigurationError: there is one.
+        ConfigurationError: one of them is.
     """
-    for agent in plan.steps:
+    for agent in agents:
         if agent.is_async:
             raise ConfigurationError(
                 f"agent {agent.name!r} is asynchronous, and nobody awaits it here",

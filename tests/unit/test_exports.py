@@ -16,6 +16,7 @@ NAMES = [
     "AgentFailure",
     "AgentResponse",
     "AsyncBound",
+    "AsyncContext",
     "AttemptSummary",
     "Caller",
     "Capability",

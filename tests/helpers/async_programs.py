@@ -1,5 +1,6 @@
 """The programs of ``programs``, done by asynchronous agents: the same steps, awaited."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
@@ -60,9 +61,12 @@ def runtime_of(
 async def run(
     program: Program, world: World, asynchronous: Callable[[int], bool], **arguments: Any
 ) -> tuple[IntentusRuntime, AgentResponse]:
-    """Routes the program's request for an asynchronous caller."""
+    """Routes the program's request for an asynchronous caller; returns when no task of it is left."""
     runtime = runtime_of(program, world, asynchronous, **arguments)
-    return runtime, await runtime.route_async("root", **program.request)
+    response = await runtime.route_async("root", **program.request)
+    while left := asyncio.all_tasks() - {asyncio.current_task()}:
+        await asyncio.gather(*left, return_exceptions=True)
+    return runtime, response
 
 
 def handler_of(agent: AgentProgram, world: World) -> Callable[..., Awaitable[Any]]:

@@ -111,6 +111,11 @@ class Registry:
         """All agents: by name, the newest version of each first."""
         return tuple(agent for _, versions in sorted(self._state.agents.items()) for agent in versions)
 
+    @property
+    def awaits(self) -> bool:
+        """Whether there is an asynchronous agent among them."""
+        return any(agent.is_async for versions in self._state.agents.values() for agent in versions)
+
     def candidates(self, intent: str, version: str) -> tuple[Agent, ...]:
         """The agents that handle the intent, ordered by (remote, rank, name); of each name the newest one."""
         found = self._state.found

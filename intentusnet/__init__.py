@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from intentusnet.agents import AgentDefinition, Capability
+    from intentusnet.async_context import AsyncContext
     from intentusnet.capture import Redaction, capture
     from intentusnet.context import Context
     from intentusnet.effects import effect
@@ -35,6 +36,7 @@ __all__ = [
     "AgentFailure",
     "AgentResponse",
     "AsyncBound",
+    "AsyncContext",
     "AttemptSummary",
     "Caller",
     "Capability",
@@ -76,6 +78,7 @@ __all__ = [
 
 _HOMES: Final = {
     "agents": ("AgentDefinition", "Capability"),
+    "async_context": ("AsyncContext",),
     "capture": ("Redaction", "capture"),
     "context": ("Context",),
     "effects": ("effect",),

@@ -1,7 +1,7 @@
 """Agents: who can handle what, and how they are called.
 
 `AgentDefinition` is what the world may know of an agent: frozen data, JSON Schemas included. `Agent` adds the
-function behind it. `Registry` finds the candidates of an intent.
+function behind it.
 """
 
 from __future__ import annotations
@@ -9,21 +9,19 @@ from __future__ import annotations
 import functools
 import hashlib
 import inspect
-import re
-import threading
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from fnmatch import translate
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from intentusnet.codecs import PLAIN, Codec, codec_for
-from intentusnet.errors import DuplicateAgent, InvalidAgent
+from intentusnet.errors import InvalidAgent
 
 SideEffect = Literal["read_only", "reversible", "irreversible"]
+Isolation = Literal["inline", "thread", "process"]
 
 ANY_VERSION = "*"
 
@@ -98,13 +96,16 @@ class AgentDefinition(BaseModel):
     """What the world may know of an agent.
 
     Args:
-        name: unique in its registry.
-        version: the agent's own version.
+        name: names it in plans, policies and records.
+        version: the agent's own; several versions of a name may stand side by side.
         capabilities: which intents it handles.
         rank: lower is called first.
         remote: it runs elsewhere; called after all local ones, and never run again by a replay.
         side_effect: what its *body* does to the world outside recorded effects.
         idempotent: running the body twice does no more than running it once.
+        timeout: seconds that one call may take; None for no limit but the envelope's deadline.
+        isolation: what stops a call that takes longer: nothing but its own questions ("inline"), its thread
+            is left behind ("thread"), its process is killed ("process"). See docs/timeouts.md.
         description: one line for people.
         input_schema, output_schema: JSON Schema of payload and answer.
     """
@@ -118,6 +119,8 @@ class AgentDefinition(BaseModel):
     remote: bool = False
     side_effect: SideEffect = "reversible"
     idempotent: bool = False
+    timeout: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    isolation: Isolation = "inline"
     description: str = ""
     input_schema: dict[str, Any] = {}
     output_schema: dict[str, Any] = {}
@@ -132,6 +135,7 @@ class Agent:
         handler: called with the payload, the context, or both.
         payload_parameter, context_parameter: the names of its parameters for them; None if it takes none.
         input, output: the declared types.
+        is_async: it is a coroutine function, and is awaited.
     """
 
     definition: AgentDefinition
@@ -140,6 +144,7 @@ class Agent:
     context_parameter: str | None
     input: Codec = field(default=PLAIN)
     output: Codec = field(default=PLAIN)
+    is_async: bool = False
 
     @property
     def name(self) -> str:
@@ -157,7 +162,7 @@ class Agent:
         return hashlib.sha256(_source_of(self.handler)).hexdigest()
 
     def call(self, payload: Any, context: Any) -> Any:
-        """Calls the function with what it asks for."""
+        """Calls the function with what it asks for; of an asynchronous one, that gives an awaitable."""
         named = {}
         if self.context_parameter is not None:
             named[self.context_parameter] = context
@@ -196,17 +201,20 @@ def define_agent(
     remote: bool = False,
     side_effect: SideEffect = "reversible",
     idempotent: bool = False,
+    timeout: float | None = None,
+    isolation: Isolation = "inline",
     description: str | None = None,
     scope: Mapping[str, Any] | None = None,
 ) -> Agent:
     """Makes an agent of a function, of an object with a ``handle`` method, or of a class of such objects.
 
     Args:
-        name: unique in its registry.
+        name: names it in plans, policies and records.
         handler: the function takes the payload, a context (a parameter that is called ``ctx`` or ``context``,
             or is annotated as one), or both; a class is instantiated without arguments.
         handles: intent patterns, each ``pattern`` or ``pattern@versions``.
-        version, rank, remote, side_effect, idempotent, description: see `AgentDefinition`.
+        version, rank, remote, side_effect, idempotent, timeout, isolation, description: see
+            `AgentDefinition`.
         scope: names for forward references that the handler's module does not know.
 
     Raises:
@@ -229,13 +237,22 @@ def define_agent(
             remote=remote,
             side_effect=side_effect,
             idempotent=idempotent,
+            timeout=timeout,
+            isolation=isolation,
             description=(documented or "").strip().partition("\n")[0],
             input_schema=taken.schema(),
             output_schema=given.schema(),
         )
     except ValueError as fault:
         raise InvalidAgent(f"agent {name!r} cannot be registered", got=_first_fault(fault)) from fault
-    return Agent(definition, function, payload_parameter, context_parameter, taken, given)
+    is_async = _is_async(function)
+    if is_async and isolation != "inline":
+        raise InvalidAgent(
+            f"agent {name!r} is asynchronous, and cannot be isolated",
+            expected="isolation 'inline': it is cancelled when its time is up",
+            got=repr(isolation),
+        )
+    return Agent(definition, function, payload_parameter, context_parameter, taken, given, is_async)
 
 
 def _first_fault(fault: ValueError) -> str:
@@ -253,7 +270,7 @@ def _function_of(name: str, handler: Any) -> Callable[..., Any]:
             raise InvalidAgent(
                 f"the class of agent {name!r} cannot be instantiated without arguments",
                 got=str(fault),
-                hint="register an instance: runtime.register(name, TheClass(…), handles=…)",
+                hint="register an instance: runtime.agent(name, handles=…)(TheClass(…))",
             ) from fault
     function = handler if inspect.isroutine(handler) else getattr(handler, "handle", handler)
     if not callable(function):
@@ -261,13 +278,20 @@ def _function_of(name: str, handler: Any) -> Callable[..., Any]:
             f"agent {name!r} cannot be called", expected="a function, or an object with a `handle` method",
             got=type(handler).__name__,
         )  # fmt: skip
-    if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+    if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
         raise InvalidAgent(
-            f"agent {name!r} is asynchronous",
-            expected="a plain function",
-            hint="run the coroutine inside, for example with asyncio.run(…)",
+            f"agent {name!r} is a generator",
+            expected="a function that returns its answer, or a coroutine function",
+            hint="return a list, or whatever the generator is to come to",
         )
     return typing.cast("Callable[..., Any]", function)
+
+
+def _is_async(function: Any) -> bool:
+    target = function.func if isinstance(function, functools.partial) else function
+    return inspect.iscoroutinefunction(target) or inspect.iscoroutinefunction(
+        getattr(type(target), "__call__", None)  # noqa: B004 - what is asked is of which kind it is
+    )
 
 
 def _hints(name: str, function: Callable[..., Any], scope: Mapping[str, Any]) -> dict[str, Any]:
@@ -326,72 +350,3 @@ def _parameters(
             got=f"({context[0].name}, {payload[0].name})",
         )
     return (payload[0].name if payload else None), (context[0].name if context else None)
-
-
-@dataclass(frozen=True, slots=True)
-class _Registered:
-    """One immutable state of a registry; registering makes the next one."""
-
-    agents: Mapping[str, Agent]
-    exact: Mapping[str, tuple[tuple[Agent, Callable[[str], bool]], ...]]
-    patterns: tuple[tuple[re.Pattern[str], Agent, Callable[[str], bool]], ...]
-    found: dict[tuple[str, str], tuple[Agent, ...]]
-
-
-#: Candidates are remembered for that many (intent, version) pairs; beyond it, the memory starts afresh.
-_REMEMBERED = 4096
-
-
-class Registry:
-    """The agents of a runtime. State lives in one immutable snapshot, so reading takes no lock."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._state = _Registered({}, {}, (), {})
-
-    def add(self, agent: Agent) -> None:
-        """Registers an agent.
-
-        Raises:
-            DuplicateAgent: there is one of that name.
-        """
-        with self._lock:
-            state = self._state
-            if agent.name in state.agents:
-                raise DuplicateAgent(
-                    f"an agent named {agent.name!r} is registered already",
-                    got=", ".join(c.intent for c in agent.definition.capabilities),
-                    hint="names are unique in a runtime: rename one of the two",
-                )
-            exact = dict(state.exact)
-            patterns = list(state.patterns)
-            for capability in agent.definition.capabilities:
-                matches = version_matcher(capability.versions)
-                if capability.is_exact:
-                    exact[capability.intent] = (*exact.get(capability.intent, ()), (agent, matches))
-                else:
-                    patterns.append((re.compile(translate(capability.intent)), agent, matches))
-            self._state = _Registered({**state.agents, agent.name: agent}, exact, tuple(patterns), {})
-
-    def get(self, name: str) -> Agent | None:
-        """The agent of that name."""
-        return self._state.agents.get(name)
-
-    def agents(self) -> tuple[Agent, ...]:
-        """All agents, by name."""
-        return tuple(sorted(self._state.agents.values(), key=lambda agent: agent.name))
-
-    def candidates(self, intent: str, version: str) -> tuple[Agent, ...]:
-        """The agents that handle the intent, ordered by (remote, rank, name)."""
-        state = self._state
-        found = state.found.get((intent, version))
-        if found is None:
-            matching = {a.name: a for a, matches in state.exact.get(intent, ()) if matches(version)}
-            matching |= {
-                a.name: a for p, a, matches in state.patterns if p.match(intent) and matches(version)
-            }
-            found = tuple(sorted(matching.values(), key=lambda agent: agent.order))
-            if len(state.found) >= _REMEMBERED:
-                state.found.clear()
-            state.found[intent, version] = found
-        return found

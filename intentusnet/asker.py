@@ -7,22 +7,40 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, TypeVar
 
 from intentusnet import raised, values
-from intentusnet.errors import BranchCancelled, ControlSignal, InvalidInput
-from intentusnet.ids import Clock, Ids
+from intentusnet.errors import (
+    BranchCancelled,
+    ControlSignal,
+    DeadlineExceeded,
+    ExecutionCancelled,
+    InvalidInput,
+)
+from intentusnet.ids import SYSTEM_CLOCK, Clock, Ids
 from intentusnet.refusals import describe
 from intentusnet.response import AgentResponse
-from intentusnet.routing.drivers import concurrently
+from intentusnet.routing.drivers import OffLoop, concurrently
 from intentusnet.routing.router import Request
 from intentusnet.scopes import Scope, covered, inside_effect
 from intentusnet.tags import is_text
-from intentusnet.transcript import NO_ARGUMENTS, Answer, Question, Session, Ticket, ask, branch_scope
+from intentusnet.transcript import (
+    ACTING_KINDS,
+    NO_ARGUMENTS,
+    Answer,
+    Question,
+    Session,
+    Ticket,
+    ask,
+    branch_scope,
+)
 
 T = TypeVar("T")
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +50,8 @@ class World:
     Attributes:
         clock, ids: time and chance.
         environ: environment variables.
-        route: routes a child request.
+        route, route_async: route a child request.
+        off_loop: for asynchronous agents, calls what may wait for a disk.
         capture: what the runtime's hooks are to catch, in their own terms; None for nothing.
         redact: takes the secrets out of encoded arguments, in the way of that world's setting.
     """
@@ -41,6 +60,8 @@ class World:
     ids: Ids
     environ: Mapping[str, str]
     route: Callable[[Request], AgentResponse]
+    route_async: Callable[[Request], Awaitable[AgentResponse]]
+    off_loop: OffLoop
     capture: object = None
     redact: Callable[[World, bytes], bytes] | None = None
 
@@ -57,13 +78,17 @@ class Asker:
         request: the execution's request.
         scope: the scope of the attempt.
         world: asked if the session has no answer.
+        until_us: when the attempt's time is up, in microseconds since 1970-01-01 UTC; None for never.
     """
 
-    def __init__(self, session: Session, request: Request, scope: str, world: World) -> None:
+    def __init__(
+        self, session: Session, request: Request, scope: str, world: World, until_us: int | None = None
+    ) -> None:
         self._session = session
         self._request = request
         self._root = Scope(scope)
         self._world = world
+        self._until_us = until_us
         self._ended = False
         self._open: dict[int, Callable[[], None]] = {}
 
@@ -90,7 +115,12 @@ class Asker:
         Returns:
             A ticket, with the answer if the session has it. Otherwise the hook asks the world within
                 `covered`, and hands the answer to `end`.
+
+        Raises:
+            DeadlineExceeded: it may act, and the attempt's time is up.
         """
+        if kind in ACTING_KINDS:
+            self._check_time()
         return self._session.begin(self._question(kind, name, arguments, side_effect, idempotent))
 
     def end(self, ticket: Ticket, answer: Answer) -> Answer:
@@ -112,6 +142,54 @@ class Asker:
             with contextlib.suppress(ControlSignal):
                 self._open.pop(next(iter(self._open)))()
 
+    def check(self) -> None:
+        """Returns if the agent may go on. Long computations call it now and then; what may act does.
+
+        Nothing is recorded of a check that passes. One that finds its time up is on record, and a replay
+        fails at that check, whatever the time is then.
+
+        Raises:
+            BranchCancelled: another agent has won the race, or this one was cut off.
+            ExecutionCancelled: the execution was cancelled.
+            DeadlineExceeded: the agent's time, or the envelope's, is up.
+        """
+        inside = inside_effect.get()
+        if inside is None:
+            number = next(self._scope().checks)
+            question = self._question("check", "deadline", values.encode_arguments((number,), {}))
+        else:
+            question = Question(inside.scope, inside.ordinal, "check", "deadline")
+        ticket = self._session.begin(question)
+        answer = ticket.answer
+        if answer is None:
+            if self._until_us is None or self._world.clock.time_us() < self._until_us:
+                return
+            late = DeadlineExceeded(f"its time was up at {point_in_time(self._until_us).isoformat()}")
+            if inside is not None:
+                raise late
+            answer = self._session.end(ticket, raised.capture(late))
+        if not answer.ok:
+            raise raised.revive(answer.data)
+
+    def _check_time(self) -> None:
+        # Not for threads of the agent's own: timing would decide which of their questions finds the time up.
+        if self._until_us is not None and self._scope().is_own():
+            self.check()
+
+    def _wait(self, seconds: float) -> None:
+        """Waits, but no longer than the attempt may take, or than until the execution is cancelled."""
+        clock, control = self._world.clock, self._request.control
+        if control is None or clock is not SYSTEM_CLOCK:
+            clock.sleep(self._bounded(seconds))
+        elif control.wait(self._bounded(seconds)) is not None:
+            raise ExecutionCancelled(control.reason)
+
+    def _bounded(self, seconds: float) -> float:
+        """So many seconds, but no more than are left."""
+        if self._until_us is None:
+            return seconds
+        return min(seconds, max(self._until_us - self._world.clock.time_us(), 0) / 1_000_000)
+
     def captures(self) -> bool:
         """Whether hooks are to ask through this context for the code that runs."""
         return not self._ended and inside_effect.get() is None
@@ -121,16 +199,11 @@ class Asker:
         return self._root if inner is None or inner[0] is not self else inner[1]
 
     def _branches(self, calls: Sequence[Callable[[], T]], limit: int | None) -> list[T]:
-        parent = self._scope()
-        # What a thread or task of the agent's own does has no place in the scope's order, so its branches
-        # could be numbered by timing alone: they share the scope, and match without order.
-        shared = inside_effect.get() is not None or not parent.is_own()
-        number = None if shared else next(parent.gathers)
+        scope_of = self._branch_scopes()
 
         def bound(index: int, call: Callable[[], T]) -> Callable[[], T]:
             def run() -> T:
-                scope = parent if number is None else Scope(branch_scope(parent.path, number, index))
-                token = branch.set((self, scope))
+                token = branch.set((self, scope_of(index)))
                 try:
                     return call()
                 finally:
@@ -139,6 +212,16 @@ class Asker:
             return run
 
         return concurrently([bound(index, call) for index, call in enumerate(calls)], limit)
+
+    def _branch_scopes(self) -> Callable[[int], Scope]:
+        """What gives each of several concurrent calls its scope; to be asked in the strand that it is for."""
+        parent = self._scope()
+        # What a thread or task of the agent's own does has no place in the scope's order, so its branches
+        # could be numbered by timing alone: they share the scope, and match without order.
+        if inside_effect.get() is not None or not parent.is_own():
+            return lambda _: parent
+        number = next(parent.gathers)
+        return lambda index: Scope(branch_scope(parent.path, number, index))
 
     def _question(
         self,
@@ -224,3 +307,8 @@ def text_of(kind: str, name: object) -> str:
     if not isinstance(name, str) or not is_text(name):
         raise InvalidInput(f"the name of a question ({kind}) must be text", got=describe(name))
     return str.__str__(name)
+
+
+def point_in_time(microseconds: int) -> datetime:
+    """A time of a clock, in UTC."""
+    return _EPOCH + timedelta(microseconds=microseconds)

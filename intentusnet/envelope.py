@@ -69,7 +69,7 @@ class RoutingOptions(_Frozen):
 
     Args:
         strategy: direct, fallback, parallel or broadcast.
-        target: only this agent may handle it.
+        target: only this agent may handle it: a name, or ``name@versions`` such as ``triage@<2``.
         fallback: only these agents may handle it, in this order.
         prefer: the winner of a parallel execution: the best-ranked success ("rank"), or a race ("first").
     """

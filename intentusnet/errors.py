@@ -234,7 +234,11 @@ class ReplayHalted(ControlSignal):
 
 
 class BranchCancelled(ControlSignal):
-    """Another branch has decided the execution; what this one would do next is not wanted."""
+    """This attempt is over (another one has won, or its time was up): what it would do next is not wanted."""
+
+
+class ExecutionCancelled(ControlSignal):
+    """Somebody has cancelled the execution."""
 
 
 class DeadlineExceeded(BaseException):

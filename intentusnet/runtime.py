@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Literal, Self, TypeVar
+from typing import Any, Final, Literal, Self
 
 from pydantic import ValidationError
 
 from intentusnet import values
-from intentusnet.agents import Agent, Capability, Registry, SideEffect, define_agent
 from intentusnet.capture import Capture, capture_of
-from intentusnet.context import World, call_agent, plain
+from intentusnet.context import plain
+from intentusnet.engine import Engine
 from intentusnet.envelope import (
     Caller,
     IntentEnvelope,
@@ -37,24 +36,23 @@ from intentusnet.policy import (
     load_policy,
     parse_policy,
 )
+from intentusnet.registering import Registering
+from intentusnet.registry import Registry
 from intentusnet.replay.environment import Environments
-from intentusnet.replay.live import LiveSession, Opening, WriteAhead
+from intentusnet.replay.live import Opening, WriteAhead
 from intentusnet.replay.replaying import Replaying
-from intentusnet.replay.unrecorded import UnrecordedSession
 from intentusnet.response import AgentResponse
+from intentusnet.routing.isolation import DEFAULT_MAX_ABANDONED, Abandoned, Isolation
 from intentusnet.routing.plan import Plan
-from intentusnet.routing.router import IntentRouter, Recorder, Request
+from intentusnet.routing.router import IntentRouter, Request
 from intentusnet.stores.base import ExecutionStore
 from intentusnet.stores.file import FileExecutionStore
-from intentusnet.transcript import Answer, Session
 
 #: An execution may be nested in that many others unless the runtime is told another number.
 DEFAULT_MAX_DEPTH: Final = 16
 
-Handler = TypeVar("Handler")
 
-
-class IntentusRuntime(Replaying):
+class IntentusRuntime(Registering, Replaying):
     """Agents, a policy and a store, and the router between them.
 
     Args:
@@ -69,6 +67,8 @@ class IntentusRuntime(Replaying):
             names as of `intentusnet.capture`, or what that returns.
         verify_replay: replays each execution right after it was recorded, and warns (`ReplayWarning`) if it
             does not match. For development and tests: bodies that are not irreversible run twice.
+        max_abandoned: so many calls that were cut off may still run; as long as they do, agents that may
+            have to be cut off, too, are not called. See docs/timeouts.md.
 
     Raises:
         InvalidPolicy: the policy is malformed.
@@ -87,6 +87,7 @@ class IntentusRuntime(Replaying):
         max_depth: int = DEFAULT_MAX_DEPTH,
         capture: Capture | Iterable[str] | bool = False,
         verify_replay: bool = False,
+        max_abandoned: int = DEFAULT_MAX_ABANDONED,
     ) -> None:
         if write_ahead not in ("calls", "effects"):
             raise ConfigurationError(
@@ -94,6 +95,10 @@ class IntentusRuntime(Replaying):
             )
         if max_depth < 0:
             raise ConfigurationError("max_depth makes no sense", expected="0 or more", got=repr(max_depth))
+        if max_abandoned < 0:
+            raise ConfigurationError(
+                "max_abandoned makes no sense", expected="0 or more", got=repr(max_abandoned)
+            )
         self.registry = Registry()
         self.clock = clock
         self.ids = ids
@@ -101,17 +106,31 @@ class IntentusRuntime(Replaying):
             FileExecutionStore(Path(store), clock=clock) if isinstance(store, str | os.PathLike) else store
         )
         self._environ = os.environ if environ is None else environ
-        self._write_ahead: WriteAhead = write_ahead
         self._max_depth = max_depth
+        self._max_abandoned = max_abandoned
         self._capture = capture_of(capture)
         if verify_replay and self.store is None:
             raise ConfigurationError(
                 "verify_replay needs records", where="store", expected="a directory or a store"
             )
-        self._verifies_replay = verify_replay
-        self._world = World(clock, ids, self._environ, self._route_child, self._capture)
-        self._router = self._make_router(_compiled(policy))
-        self._environments = Environments(self._router.policy)
+        compiled = _compiled(policy)
+        self._engine = Engine(
+            store=self.store,
+            clock=clock,
+            ids=ids,
+            environ=self._environ,
+            capture=self._capture,
+            write_ahead=write_ahead,
+            isolation=Isolation(clock, max_abandoned),
+            environments=Environments(compiled),
+        )
+        self._router = self._engine.router = IntentRouter(
+            self.registry, compiled, self._engine, max_depth=max_depth
+        )
+        self._world, self._environments = self._engine.world, self._engine.environments
+        if verify_replay:
+            self._engine.on_recorded = self._verify_replay
+            self._engine.on_recorded_async = self._verify_replay_async
 
     @property
     def router(self) -> IntentRouter:
@@ -122,6 +141,11 @@ class IntentusRuntime(Replaying):
     def policy(self) -> CompiledPolicy:
         """The policy in force."""
         return self._router.policy
+
+    @property
+    def abandoned(self) -> tuple[Abandoned, ...]:
+        """Calls of agents that were cut off and still run."""
+        return self._engine.isolation.abandoned
 
     def configure(
         self,
@@ -136,68 +160,15 @@ class IntentusRuntime(Replaying):
             clock=self.clock,
             ids=self.ids,
             environ=self._environ,
-            write_ahead=self._write_ahead,
+            write_ahead=self._engine.write_ahead,
             max_depth=self._max_depth,
             capture=False if self._capture is None else self._capture,
-            verify_replay=self._verifies_replay,
+            verify_replay=self._engine.on_recorded is not None,
+            max_abandoned=self._max_abandoned,
         )
         for agent in self.registry.agents():
             other.registry.add(agent)
         return other
-
-    def agent(
-        self,
-        name: str,
-        *,
-        handles: str | Capability | Iterable[str | Capability],
-        version: str = "1.0",
-        rank: int = 0,
-        remote: bool = False,
-        side_effect: SideEffect = "reversible",
-        idempotent: bool = False,
-        description: str | None = None,
-    ) -> Callable[[Handler], Handler]:
-        """Registers the decorated function, or class with a ``handle`` method, as an agent.
-
-        The function takes the payload, a context (a parameter called ``ctx`` or annotated with `Context`), or
-        both. Its type hints say what the payload must be and what the answer is.
-
-        Args:
-            name: unique in this runtime.
-            handles: intent patterns such as ``ticket.*``, each with ``@versions`` if need be:
-                ``ticket.*@>=2``.
-            version: the agent's own version.
-            rank: candidates of lower rank are called first.
-            remote: it runs elsewhere; called after all local ones, and never run again by a replay.
-            side_effect: what the body does to the world outside of recorded effects: "read_only",
-                "reversible" or "irreversible".
-            idempotent: running the body twice does no more than running it once.
-            description: one line for people; the docstring's first line unless given.
-
-        Raises:
-            DuplicateAgent: there is an agent of that name.
-            InvalidAgent: anything about it makes no sense.
-        """
-        scope = dict(sys._getframe(1).f_locals)
-
-        def registered(handler: Handler) -> Handler:
-            self.registry.add(
-                define_agent(
-                    name,
-                    handler,
-                    handles=handles,
-                    version=version,
-                    rank=rank,
-                    remote=remote,
-                    side_effect=side_effect,
-                    idempotent=idempotent,
-                    description=description,
-                    scope=scope,
-                )
-            )
-            return handler
-
-        return registered
 
     def route(
         self,
@@ -258,6 +229,55 @@ class IntentusRuntime(Replaying):
             Request(envelope, values.encode(envelope.payload), durability=durability)
         )
 
+    async def route_async(
+        self,
+        intent: str | IntentRef,
+        payload: Any = None,
+        *,
+        strategy: RoutingStrategy | str = RoutingStrategy.DIRECT,
+        target: str | None = None,
+        fallback: Iterable[str] = (),
+        prefer: Literal["rank", "first"] = "rank",
+        caller: Caller | str | None = None,
+        roles: Iterable[str] = (),
+        tenant: str | None = None,
+        tags: Iterable[str] = (),
+        priority: int = 0,
+        timeout: float | None = None,
+        idempotency_key: str | None = None,
+        traceparent: str | None = None,
+        durability: Durability | None = None,
+    ) -> AgentResponse:
+        """Routes an intent as `route` does, for asynchronous callers: the same core, and the same record.
+
+        Agents may be coroutine functions, which run in the caller's event loop; plain ones run in threads of
+        their own. Nothing that waits for a disk keeps the loop waiting. To cancel the task that awaits this
+        is to cancel the execution, which is on record then. The arguments are those of `route`.
+
+        Raises:
+            CancelledError: the task was cancelled.
+            Exception: as `route`.
+        """
+        envelope = self.envelope(
+            intent,
+            payload,
+            strategy=strategy,
+            target=target,
+            fallback=fallback,
+            prefer=prefer,
+            caller=caller,
+            roles=roles,
+            tenant=tenant,
+            tags=tags,
+            priority=priority,
+            timeout=timeout,
+            idempotency_key=idempotency_key,
+            traceparent=traceparent,
+        )
+        check_durability(durability)
+        request = Request(envelope, values.encode(envelope.payload), durability=durability)
+        return await self._router.route_request_async(request)
+
     def envelope(
         self,
         intent: str | IntentRef,
@@ -301,8 +321,29 @@ class IntentusRuntime(Replaying):
         """Who would be called for an envelope, and why; calls and records nothing."""
         return self._router.plan(envelope)
 
+    def cancel(self, execution_id: str, reason: str = "cancelled on request") -> bool:
+        """Cancels an execution that is under way, and those that it asks for.
+
+        Its agents are cut off as their isolation allows; no other agent is called. Its end is on record, with
+        the code CANCELLED, or IN_DOUBT if something was cut off that may have acted.
+
+        Args:
+            execution_id: of an execution that this runtime runs, or that another process runs on the same
+                store; in full.
+            reason: for people; it is on record.
+
+        Returns:
+            Whether it was under way. Another process takes note within a fraction of a second, as soon as its
+                agent asks for something or is waited for.
+
+        Raises:
+            StoreWriteFailed: the other process cannot be told.
+        """
+        return self._engine.cancel(execution_id, reason)
+
     def close(self) -> None:
-        """Closes the store."""
+        """Closes the store, and gives back its threads."""
+        self._engine.close()
         if self.store is not None:
             self.store.close()
 
@@ -314,31 +355,8 @@ class IntentusRuntime(Replaying):
     ) -> None:
         self.close()
 
-    def _make_router(self, policy: CompiledPolicy) -> IntentRouter:
-        return IntentRouter(
-            self.registry,
-            policy,
-            open_session=self._open_session,
-            call_agent=self._call_agent,
-            max_depth=self._max_depth,
-            recorded=self._verify_replay if self._verifies_replay else None,
-        )
-
-    def _call_agent(self, agent: Agent, attempt: int, request: Request, session: Session) -> Answer:
-        return call_agent(agent, attempt, request, session, self._world)
-
-    def _route_child(self, request: Request) -> AgentResponse:
-        return self._router.route_request(request)
-
-    def _open_session(self, request: Request, plan: Plan) -> Recorder:
-        execution_id = self.ids.execution_id()
-        if self.store is None:
-            return UnrecordedSession(execution_id, request, self.clock)
-        opening = self._opening(plan)
-        return LiveSession(execution_id, request, plan, store=self.store, clock=self.clock, opening=opening)
-
     def _opening(self, plan: Plan) -> Opening:
-        return Opening(self._environments.encoded(plan), self._write_ahead)
+        return self._engine.opening(plan)
 
     def _deadline(self, timeout: object) -> datetime:
         if not isinstance(timeout, int | float) or not 0 < timeout < _LONGEST_TIMEOUT:

@@ -133,6 +133,15 @@ class Session(Protocol):
         """Takes note of what the world answered, and returns the answer that counts."""
         ...
 
+    @property
+    def waits(self) -> bool:
+        """Whether `begin`, of what may act, may wait for a disk: not for whoever must not wait."""
+        ...
+
+    def is_acting(self, attempt: int) -> bool:
+        """Whether an attempt has asked something that may act, or a child, and has no answer yet."""
+        ...
+
     def cancel(self, attempt: int, name: str, answer: Answer) -> Answer:
         """Ends an attempt that is still running: `answer` stands for it, and what it asks now unwinds it.
 

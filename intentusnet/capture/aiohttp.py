@@ -19,11 +19,12 @@ from types import SimpleNamespace
 from typing import Any, Final
 
 from intentusnet import values
+from intentusnet.base_context import BaseContext
 from intentusnet.capture.hooks import Capture, Hook, active, settings_of
 from intentusnet.capture.http import SIGNALS, Exchange, Reply, replayed
 from intentusnet.capture.http_request import Request, question_of
 from intentusnet.capture.known import known_to
-from intentusnet.context import Context, covered
+from intentusnet.scopes import covered
 from intentusnet.transcript import Answer
 
 _CAUSE: Final = "_intentus_cause"
@@ -154,7 +155,7 @@ def _is_upgrade(headers: Any) -> bool:
     return any(str(name).lower() == "upgrade" for name in headers or ())
 
 
-def _note_unrecorded(context: Context, url: Any) -> None:
+def _note_unrecorded(context: BaseContext, url: Any) -> None:
     """Says in the record that what the agent does next is not on it."""
     told = Request("GET", str(url), [])
     name, _ = question_of(told, settings_of(context) or Capture(frozenset()), known_to(context))

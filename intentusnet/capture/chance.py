@@ -22,9 +22,9 @@ from types import ModuleType
 from typing import Any, Final
 
 from intentusnet.asker import current
+from intentusnet.base_context import BaseContext
 from intentusnet.capture.functions import ask, replace, responsible
 from intentusnet.capture.hooks import Hook, active
-from intentusnet.context import Context
 
 NAME: Final = "chance"
 
@@ -45,7 +45,7 @@ _STREAMED: Final = (
 )  # fmt: skip
 
 
-def _asker(depth: int = 2) -> Context | None:
+def _asker(depth: int = 2) -> BaseContext | None:
     """The context through which the caller of a patched function asks, if it does."""
     context = active(NAME)
     if context is None:

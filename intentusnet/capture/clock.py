@@ -28,9 +28,9 @@ from typing import Any, Final
 
 from intentusnet import values
 from intentusnet.asker import current
+from intentusnet.base_context import BaseContext
 from intentusnet.capture.functions import ask, is_own_code, replace, responsible
 from intentusnet.capture.hooks import Hook, active
-from intentusnet.context import Context
 from intentusnet.scopes import covered
 from intentusnet.transcript import Answer
 
@@ -44,7 +44,7 @@ _NOTHING: Final = Answer(ok=True, data=b"null")
 _original_sleep = time.sleep
 
 
-def _asker(frame: FrameType) -> Context | None:
+def _asker(frame: FrameType) -> BaseContext | None:
     """The context through which the code of a frame asks, if it does."""
     context = active(NAME)
     if context is None or not is_own_code(frame.f_code.co_filename) or responsible(frame) is None:
@@ -119,7 +119,7 @@ def _sleeping(seconds: Any, /) -> None:
         _note_sleep(context, seconds)
 
 
-def _note_sleep(context: Context, seconds: Any) -> None:
+def _note_sleep(context: BaseContext, seconds: Any) -> None:
     ticket = context.begin("log", "sleep", values.encode_arguments((seconds,), {}))
     if ticket.answer is None:
         with covered(ticket.question):

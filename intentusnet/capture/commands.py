@@ -17,11 +17,11 @@ from pathlib import PurePath
 from typing import Any, Final, NamedTuple
 
 from intentusnet import values
+from intentusnet.base_context import BaseContext
 from intentusnet.capture import secret_names
 from intentusnet.capture.hooks import settings_of
 from intentusnet.capture.known import known_to, remember
 from intentusnet.capture.redaction import PLACEHOLDER, Redaction, worth_looking_for
-from intentusnet.context import Context
 from intentusnet.errors import UnrecordableValue
 from intentusnet.refusals import describe
 from intentusnet.tags import is_text
@@ -63,7 +63,7 @@ class Secrets:
         context: of the agent that starts it.
     """
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: BaseContext) -> None:
         settings = settings_of(context)
         self.redaction = Redaction() if settings is None else settings.redaction
         self._context = context
@@ -180,7 +180,7 @@ def _frozen(value: Any) -> Any:
     return bytes(value) if isinstance(value, bytearray | memoryview) else value
 
 
-def command_of(context: Context, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Command:
+def command_of(context: BaseContext, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Command:
     """The command of a call of `subprocess.Popen`.
 
     Args:

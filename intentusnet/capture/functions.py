@@ -23,8 +23,8 @@ from types import FrameType, ModuleType
 from typing import Any, Final
 
 from intentusnet import raised, values
+from intentusnet.base_context import BaseContext
 from intentusnet.capture.hooks import Onlooker
-from intentusnet.context import Context
 from intentusnet.scopes import covered
 from intentusnet.transcript import NO_ARGUMENTS, Answer
 
@@ -40,7 +40,7 @@ _INSTALLED: Final = ("site-packages", "dist-packages")
 _asking = threading.local()
 
 
-def ask(context: Context, kind: str, name: str, world: Callable[[], Any], *args: Any) -> Any:
+def ask(context: BaseContext, kind: str, name: str, world: Callable[[], Any], *args: Any) -> Any:
     """Puts a question that acts on nothing: see `put`.
 
     Args:
@@ -63,7 +63,7 @@ def ask(context: Context, kind: str, name: str, world: Callable[[], Any], *args:
 
 
 def put(
-    context: Context,
+    context: BaseContext,
     kind: str,
     name: str,
     arguments: bytes,

@@ -45,8 +45,9 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType, TracebackType
 from typing import Any, Final, Self
 
+from intentusnet.asker import World
+from intentusnet.base_context import BaseContext, capturing
 from intentusnet.capture.redaction import Redaction
-from intentusnet.context import Context, World, capturing
 
 #: Patches a module that has just been loaded. Called once in a process.
 Install = Callable[[ModuleType], None]
@@ -118,7 +119,7 @@ def _merged(one: Capture, other: Capture) -> Capture:
     return Capture(one.names | other.names, one.headers | other.headers, one.redaction | other.redaction)
 
 
-def active(*names: str) -> Context | None:
+def active(*names: str) -> BaseContext | None:
     """The context that asks for the running code, if one of these hooks is on for it."""
     context = capturing()
     if context is None:
@@ -129,7 +130,7 @@ def active(*names: str) -> Context | None:
     return context
 
 
-def settings_of(context: Context | World) -> Capture | None:
+def settings_of(context: BaseContext | World) -> Capture | None:
     """What is captured for a context: what its runtime was told, and the ``with`` blocks around the call."""
     settings = context.capture if isinstance(context.capture, Capture) else None
     for inner in _within.get():
@@ -137,23 +138,23 @@ def settings_of(context: Context | World) -> Capture | None:
     return settings
 
 
-class Onlooker(Context):
+class Onlooker(BaseContext):
     """Stands in for a context that records nothing of a hook, and sees what code reads by itself."""
 
     def look(self, kind: str, name: str, world: Callable[[], Any]) -> Any:
         """What the world says.
 
         Args:
-            kind, name: what is asked, as of `Context.begin`.
+            kind, name: what is asked, as of `BaseContext.begin`.
             world: asks it.
         """
         raise NotImplementedError
 
 
-_stand_in: Callable[[Context, tuple[str, ...]], Onlooker | None] | None = None
+_stand_in: Callable[[BaseContext, tuple[str, ...]], Onlooker | None] | None = None
 
 
-def look_on(stand_in: Callable[[Context, tuple[str, ...]], Onlooker | None]) -> None:
+def look_on(stand_in: Callable[[BaseContext, tuple[str, ...]], Onlooker | None]) -> None:
     """From now on hooks tell an onlooker what nobody records; for processes that look for just that.
 
     Args:

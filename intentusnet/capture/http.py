@@ -17,12 +17,12 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from intentusnet import raised, values
+from intentusnet.base_context import BaseContext
 from intentusnet.capture.coding import decoded
 from intentusnet.capture.hooks import Capture, settings_of
 from intentusnet.capture.http_request import Headers, Request, header_of, question_of, readable, secrets_of
 from intentusnet.capture.known import known_to, remember
 from intentusnet.capture.redaction import PLACEHOLDER, told_by_header
-from intentusnet.context import Context
 from intentusnet.errors import ControlSignal
 from intentusnet.transcript import Answer
 
@@ -69,7 +69,7 @@ class Exchange:
         request: what is sent.
     """
 
-    def __init__(self, context: Context, request: Request) -> None:
+    def __init__(self, context: BaseContext, request: Request) -> None:
         self._context = context
         self._capture = settings_of(context) or Capture(frozenset())
         own = secrets_of(request, self._capture.redaction)

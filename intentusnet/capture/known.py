@@ -11,8 +11,8 @@ import weakref
 from collections.abc import Iterable
 from typing import Final
 
+from intentusnet.base_context import BaseContext
 from intentusnet.capture.redaction import PLACEHOLDER
-from intentusnet.context import Context
 
 #: Shorter ones, and texts of several words, may as well be words under a key that sounds like a secret's.
 _LEAST: Final = 16
@@ -20,16 +20,16 @@ _LEAST: Final = 16
 _MOST: Final = 256
 
 _lock = threading.Lock()
-_met: weakref.WeakKeyDictionary[Context, dict[str, None]] = weakref.WeakKeyDictionary()
+_met: weakref.WeakKeyDictionary[BaseContext, dict[str, None]] = weakref.WeakKeyDictionary()
 
 
-def known_to(context: Context) -> tuple[str, ...]:
+def known_to(context: BaseContext) -> tuple[str, ...]:
     """The secrets that the agent of a context has met in this call."""
     with _lock:
         return tuple(_met.get(context, ()))
 
 
-def remember(context: Context, secrets: Iterable[str]) -> None:
+def remember(context: BaseContext, secrets: Iterable[str]) -> None:
     """Takes note of secrets that the agent of a context has met."""
     worth = [one for one in secrets if len(one) >= _LEAST and PLACEHOLDER not in one and one.isprintable()]
     worth = [one for one in worth if not any(map(str.isspace, one)) and "\\" not in one]

@@ -23,10 +23,10 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import IO, Any, Final, cast
 
+from intentusnet.base_context import BaseContext, capturing
 from intentusnet.capture.commands import Command, command_of
 from intentusnet.capture.functions import put, replace, responsible
 from intentusnet.capture.hooks import Hook, active
-from intentusnet.context import Context, capturing
 from intentusnet.errors import NotReplayable, UnrecordableValue
 
 NAME: Final = "process"
@@ -45,7 +45,7 @@ _original_poll = subprocess.Popen.poll
 _original_send_signal = subprocess.Popen.send_signal
 
 
-def _asker(depth: int = 2) -> Context | None:
+def _asker(depth: int = 2) -> BaseContext | None:
     context = active(NAME)
     if context is None:
         return None
@@ -122,7 +122,7 @@ class _Child:
         self.real: dict[str, IO[Any] | None] = {}
         self.shown: dict[str, IO[Any] | None] = {}
 
-    def start(self, context: Context) -> None:
+    def start(self, context: BaseContext) -> None:
         popen, call = self.popen, self.command.call
 
         def world() -> int:
@@ -144,7 +144,7 @@ class _Child:
         self.show(self.shown)
 
     def ask(
-        self, context: Context, what: str, world: Callable[[], Any], *args: Any, acts: bool = False
+        self, context: BaseContext, what: str, world: Callable[[], Any], *args: Any, acts: bool = False
     ) -> Any:
         def live() -> Any:
             if not self.is_live:
@@ -243,7 +243,7 @@ class _Pipe(io.RawIOBase):
         return real.fileno()
 
 
-def _captured(popen: Popen) -> tuple[_Child, Context] | None:
+def _captured(popen: Popen) -> tuple[_Child, BaseContext] | None:
     """What is behind an object, and who asks; None for a process that was not captured, or is not now."""
     child: _Child | None = popen.__dict__.get(_CHILD)
     context = None if child is None else capturing()

@@ -15,14 +15,14 @@ from types import SimpleNamespace
 from typing import Any, Final
 
 from intentusnet import raised
+from intentusnet.base_context import BaseContext
 from intentusnet.capture.commands import Command, command_of
 from intentusnet.capture.functions import Told, put, replace, value_of
-from intentusnet.context import Context
 from intentusnet.errors import NotReplayable
 from intentusnet.scopes import covered
 
 #: The context that asks for running code, if it does.
-Asker = Callable[[], Context | None]
+Asker = Callable[[], BaseContext | None]
 
 _Process = asyncio.subprocess.Process
 _PIPE: Final = asyncio.subprocess.PIPE
@@ -56,7 +56,7 @@ def install(asker: Asker) -> None:
 
 
 async def _started(
-    context: Context, start: Callable[..., Awaitable[_Process]], args: Any, kwargs: dict[str, Any]
+    context: BaseContext, start: Callable[..., Awaitable[_Process]], args: Any, kwargs: dict[str, Any]
 ) -> CapturedProcess:
     settings = {name: value for name, value in kwargs.items() if name not in ("limit", "shell")}
     command = command_of(context, (args,), {**settings, "shell": kwargs.get("shell", False)})
@@ -75,7 +75,7 @@ async def _started(
 
 
 async def _put(
-    context: Context,
+    context: BaseContext,
     kind: str,
     name: str,
     arguments: bytes,
@@ -107,7 +107,7 @@ async def _put(
 class _Child:
     """What is behind a captured process of asyncio."""
 
-    def __init__(self, context: Context, command: Command) -> None:
+    def __init__(self, context: BaseContext, command: Command) -> None:
         self.command = command
         self.process: _Process | None = None
         self._context = context
@@ -131,7 +131,7 @@ class _Child:
 
         put(*self._question(what, args), world, *self._traits(True))
 
-    def _question(self, what: str, args: tuple[Any, ...]) -> tuple[Context, str, str, bytes]:
+    def _question(self, what: str, args: tuple[Any, ...]) -> tuple[BaseContext, str, str, bytes]:
         return self._context, "process", f"{self.command.name}.{what}", self.command.arguments_of(*args)
 
     def _traits(self, acts: bool) -> tuple[str, Callable[[Any], Any]]:

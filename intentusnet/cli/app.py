@@ -57,6 +57,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "retrieve": ("retrieve", "Print a recorded response after checking its bytes; runs nothing."),
     "replay": ("replay", "Run executions again from their record and compare everything."),
     "records": ("pick", "Keep portable records: a small corpus from a large log."),
+    "cancel": ("cancel", "Cancel an execution that is under way, and those that it asks for."),
     "recover": ("recover", "List interrupted executions and what may be done; resume, or say what happened."),
     "resume": ("resume", "Go on with an interrupted execution, in the same record."),
     "fork": ("fork", "Give a recorded question another answer, and go on live as a new execution."),

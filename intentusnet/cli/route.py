@@ -77,7 +77,12 @@ def command(
             envelope = runtime.envelope(intent, value, **chosen)
             values.encode(envelope.payload)
             return _tell_plan(invocation.output, intent, runtime.plan(envelope))
-        response = runtime.route(intent, value, durability=durability, **chosen)
+        if runtime.registry.awaits:
+            import asyncio
+
+            response = asyncio.run(runtime.route_async(intent, value, durability=durability, **chosen))
+        else:
+            response = runtime.route(intent, value, durability=durability, **chosen)
     tell_response(invocation.output, response, intent)
     return exit_code_of(response.error)
 

@@ -18,6 +18,7 @@ from intentusnet.record import ExecutionRecord
 from intentusnet.replay.corpus import CorpusItem
 from intentusnet.replay.divergence import Verdict
 from intentusnet.replay.loads import RecordFile
+from intentusnet.replay.replaying import replay_here
 from intentusnet.response import ErrorCode
 from intentusnet.routing.router import Request
 from intentusnet.runtime import IntentusRuntime
@@ -73,7 +74,7 @@ class Update:
             old = load_record(path)
             with self._invocation.foreign_code():
                 new = recorded_anew(old, runtime)
-                matches = runtime.replay(new, **self._options).verdict is Verdict.MATCH
+                matches = replay_here(runtime, new, **self._options).verdict is Verdict.MATCH
             if not matches:
                 out.warn(f"{path} stays as it is: what was recorded anew does not replay either.")
             elif has_failed(old, new):
@@ -120,5 +121,11 @@ def recorded_anew(record: ExecutionRecord, runtime: IntentusRuntime) -> Executio
             update={"deadline": envelope.deadline + timedelta(microseconds=since_us)}
         )
     request = Request(envelope, values.encode(envelope.payload), record.parent, record.depth)
-    response = runtime.configure(store=store).router.route_request(request)
+    router = runtime.configure(store=store).router
+    if runtime.registry.awaits:
+        import asyncio
+
+        response = asyncio.run(router.route_request_async(request))
+    else:
+        response = router.route_request(request)
     return store.get(response.execution_id)

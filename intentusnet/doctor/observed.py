@@ -29,9 +29,12 @@ from typing import Any, Final
 from intentusnet.doctor.programs import Program
 from intentusnet.doctor.sightings import Kept, Replayed, Seen
 from intentusnet.doctor.witness import Witness
+from intentusnet.engine import Engine
 from intentusnet.errors import IntentusError
+from intentusnet.ids import SYSTEM_CLOCK
 from intentusnet.record import ExecutionRecord
 from intentusnet.replay.divergence import Divergence, ReplayReport, Verdict
+from intentusnet.replay.replaying import replay_here
 from intentusnet.runtime import IntentusRuntime
 from intentusnet.stores.file import FileExecutionStore
 from intentusnet.stores.portable import load_record
@@ -56,13 +59,14 @@ class Keeper:
         self._directory = directory
         self._stores: dict[str, Path] = {}
         self._recorded: list[tuple[IntentusRuntime, str]] = []
+        self._of: dict[int, IntentusRuntime] = {}
 
     def install(self) -> None:
         """From now on runtimes record privately."""
         open_store, make, open_session = (
             FileExecutionStore.__init__,
             IntentusRuntime.__init__,
-            IntentusRuntime._open_session,
+            Engine.open_session,
         )
 
         @functools.wraps(open_store)
@@ -71,20 +75,22 @@ class Keeper:
 
         @functools.wraps(make)
         def made(runtime: IntentusRuntime, **kwargs: Any) -> None:
+            if kwargs.get("store") is None:
+                clock = kwargs.get("clock", SYSTEM_CLOCK)
+                kwargs["store"] = FileExecutionStore(self._directory / "none", "os", clock=clock)
             make(runtime, **kwargs)
-            if runtime.store is None:
-                runtime.store = FileExecutionStore(self._directory / "none", "os", clock=runtime.clock)
+            self._of[id(runtime._engine)] = runtime
 
         @functools.wraps(open_session)
-        def kept(runtime: IntentusRuntime, *args: Any) -> Any:
-            session = open_session(runtime, *args)
-            self._recorded.append((runtime, session.execution_id))
+        def kept(engine: Engine, *args: Any) -> Any:
+            session = open_session(engine, *args)
+            self._recorded.append((self._of[id(engine)], session.execution_id))
             return session
 
         for kind, name, function in (
             (FileExecutionStore, "__init__", opened),
             (IntentusRuntime, "__init__", made),
-            (IntentusRuntime, "_open_session", kept),
+            (Engine, "open_session", kept),
         ):
             setattr(kind, name, function)
 
@@ -247,10 +253,10 @@ def _replayed(
             yield Replayed(one.execution_id, one.intent, "not_replayable", _NO_RUNTIME, (), False, ())
             continue
         record = load_record(one.record)
-        report, elsewhere = runtime.replay(record), False
+        report, elsewhere = replay_here(runtime, record), False
         if zone and report.verdict is Verdict.MATCH:
             with _in_another_zone():
-                there = runtime.replay(record)
+                there = replay_here(runtime, record)
             elsewhere = there.verdict is Verdict.DIVERGED
             report = there if elsewhere else report
         yield _told(one, report, witness, zone=elsewhere)

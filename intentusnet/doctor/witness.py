@@ -28,11 +28,11 @@ from types import FrameType
 from typing import Any, Final, cast
 
 from intentusnet.asker import current
+from intentusnet.base_context import BaseContext, capturing
 from intentusnet.capture import chance, clock
 from intentusnet.capture.catalog import HOOKS
 from intentusnet.capture.functions import is_own_code, responsible
 from intentusnet.capture.hooks import Onlooker, look_on, prepare
-from intentusnet.context import Context, capturing
 from intentusnet.doctor.sightings import Key, Reading
 from intentusnet.replay.sources import asking_line
 from intentusnet.transcript import Answer, Question, Ticket
@@ -83,7 +83,7 @@ class Witness:
             for execution, found in seen.items()
         }
 
-    def note(self, context: Context, kind: str, what: str, value: object) -> None:
+    def note(self, context: BaseContext, kind: str, what: str, value: object) -> None:
         """Takes note of a reading by the code that runs.
 
         Args:
@@ -107,14 +107,14 @@ class Witness:
         finally:
             self._noting.now = False
 
-    def _stand_in(self, context: Context, names: tuple[str, ...]) -> Onlooker | None:
+    def _stand_in(self, context: BaseContext, names: tuple[str, ...]) -> Onlooker | None:
         return None if _LOOKED_AT.isdisjoint(names) else _Onlooker(context, self)
 
 
 class _Onlooker(Onlooker):
     """Hands on what the world says, and has it noted."""
 
-    def __init__(self, context: Context, witness: Witness) -> None:
+    def __init__(self, context: BaseContext, witness: Witness) -> None:
         self._context = context
         self._witness = witness
 
@@ -150,7 +150,7 @@ class _Onlooker(Onlooker):
 class _ModuleStream:
     """The functions of the module ``random`` as they are without the hook, and what they draw noted."""
 
-    def __init__(self, context: Context, witness: Witness) -> None:
+    def __init__(self, context: BaseContext, witness: Witness) -> None:
         self._context = context
         self._witness = witness
 

@@ -140,6 +140,15 @@ class ContinuedSession:
             self._check_end(attempt_scope(ticket.question.ordinal))
         return self._live.end(ticket, answer)
 
+    @property
+    def waits(self) -> bool:
+        """See `Session.waits`."""
+        return self._live.waits
+
+    def is_acting(self, attempt: int) -> bool:
+        """See `Session.is_acting`."""
+        return self._live.is_acting(attempt)
+
     def cancel(self, attempt: int, name: str, answer: Answer) -> Answer:
         """See `Session.cancel`."""
         return self._live.cancel(attempt, name, answer)

@@ -28,6 +28,7 @@ from intentusnet.replay.divergence import Divergence, ReplayReport, Verdict, lab
 from intentusnet.replay.loads import Load, RecordFile, StoredRecord
 from intentusnet.replay.recordfiles import files_by_id
 from intentusnet.replay.replayer import replay_nested
+from intentusnet.replay.replaying import Replaying, replay_here
 from intentusnet.replay.strictness import Depth
 from intentusnet.replay.workers import WorkerProcesses
 from intentusnet.stores.base import ExecutionStore
@@ -142,7 +143,11 @@ def _item(load: Load, record: ExecutionRecord, runtime: Replayer, options: Mappi
             raise
 
     def replay(one: ExecutionRecord) -> ReplayReport:
-        return runtime.replay(one, **{**options, "nested": False})
+        chosen = {**options, "nested": False}
+        # Whoever goes through a corpus may make the event loop that asynchronous agents need.
+        if isinstance(runtime, Replaying):
+            return replay_here(runtime, one, **chosen)
+        return runtime.replay(one, **chosen)
 
     try:
         report = replay_nested(record, child, replay) if options.get("nested") else replay(record)

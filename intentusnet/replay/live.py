@@ -22,7 +22,7 @@ from intentusnet.log.entry import Draft
 from intentusnet.record import ExecutionRecord, ParentLink, RecordedQuestion
 from intentusnet.references import BOUND, Blob
 from intentusnet.replay.bodies import answered_body, asked_body, kept, kept_outcome
-from intentusnet.replay.unrecorded import Attempts, refused_by_deadline
+from intentusnet.replay.unrecorded import Attempts, refused, stop_if_cancelled
 from intentusnet.routing.plan import Plan
 from intentusnet.routing.router import Request
 from intentusnet.routing.strategies import Outcome
@@ -116,13 +116,14 @@ class LiveSession:
         """See `Session.begin`.
 
         Raises:
-            BranchCancelled: another attempt has won the race.
+            BranchCancelled: another attempt has won the race, or this one's time was up.
+            ExecutionCancelled: the execution was cancelled.
             StoreWriteFailed: the question could not be written; it must not be asked.
         """
         self._check(question)
-        refused = refused_by_deadline(self._request, question, self._clock)
-        if refused is not None:
-            return Ticket(question, self.end(Ticket(question), refused))
+        answer = refused(self._request, question, self._clock)
+        if answer is not None:
+            return Ticket(question, self.end(Ticket(question), answer))
         if question.kind in ACTING_KINDS and not self._is_implied(question):
             asked = asked_body(question)
             with self._lock:
@@ -134,13 +135,24 @@ class LiveSession:
             # A child may act, and its parent link must not lead to an execution that left no trace.
             self._lazy = self._lazy and not acts and question.kind != "route"
             self._flush(sync=acts)
+            self._attempts.begins(question)
         return Ticket(question)
+
+    @property
+    def waits(self) -> bool:
+        """See `Session.waits`."""
+        return True
+
+    def is_acting(self, attempt: int) -> bool:
+        """See `Session.is_acting`."""
+        return self._attempts.is_acting(attempt)
 
     def end(self, ticket: Ticket, answer: Answer) -> Answer:
         """See `Session.end`.
 
         Raises:
             BranchCancelled: another attempt has won the race; the answer is lost.
+            ExecutionCancelled: the execution was cancelled meanwhile; the answer is on record.
             StoreWriteFailed: what was asked or answered could not be written.
         """
         question = ticket.question
@@ -149,10 +161,12 @@ class LiveSession:
         told = answered_body(question, answer, self_contained=question.kind not in ACTING_KINDS)
         with self._lock:
             self._check(question)
+            self._attempts.ends(question)
             self._remember(question, answer)
             self._note("answered", *told)
         if question.kind in ACTING_KINDS:
             self._flush(sync=False)
+            stop_if_cancelled(self._request)
         return answer
 
     def ask_again(self, question: Question) -> Ticket:
@@ -165,6 +179,7 @@ class LiveSession:
                 self._tell_held()
                 self._note("asked", *asked)
             self._flush(sync=True)
+        self._attempts.begins(question)
         return Ticket(question)
 
     def tell(self, question: Question, answer: Answer) -> None:

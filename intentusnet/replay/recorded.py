@@ -133,6 +133,15 @@ class ReplaySession:
             self._tape(question.scope).halted = True
         return ReplayHalted(label(question))
 
+    @property
+    def waits(self) -> bool:
+        """See `Session.waits`."""
+        return False
+
+    def is_acting(self, attempt: int) -> bool:
+        """See `Session.is_acting`. Nothing of a replay is ever cut off."""
+        return False
+
     def cancel(self, attempt: int, name: str, answer: Answer) -> Answer:
         """See `Session.cancel`. A replayed race is decided by the record, so nobody is cancelled."""
         return answer

@@ -31,7 +31,7 @@ from intentusnet.replay.live import LiveSession, Opening
 from intentusnet.replay.resume import ResumeSession, recovery_note
 from intentusnet.response import AgentResponse
 from intentusnet.routing.plan import Plan
-from intentusnet.routing.router import IntentRouter, Request
+from intentusnet.routing.router import IntentRouter, Request, check_waits_for
 from intentusnet.stores.base import ExecutionStore
 from intentusnet.stores.custody import still_running
 from intentusnet.transcript import Answer, Question
@@ -206,6 +206,7 @@ class Recovering:
 
         Raises:
             ContinuationDiverged: it is another.
+            ConfigurationError: an asynchronous agent would have to run.
         """
         plan = self._router.plan(request.envelope, request.depth)
         places = differences(compared_plan(record.plan_tree), compared_plan(plan.tree()))
@@ -220,6 +221,7 @@ class Recovering:
             )
             fault.divergences = tuple(Divergence(DivergenceKind.PLAN, "", "", *place) for place in places)
             raise fault
+        check_waits_for(*plan.steps)
         return plan
 
     def _continue(self, plan: Plan, request: Request, session: ContinuedSession) -> AgentResponse:

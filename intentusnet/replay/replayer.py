@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from intentusnet import values
-from intentusnet.agents import Agent, Registry, define_agent
+from intentusnet.agents import Agent, define_agent
 from intentusnet.context import World, call_agent
 from intentusnet.errors import ConfigurationError, InvalidInput, RecordNotFound, ReplayHalted
 from intentusnet.fingerprint import compared_envelope, compared_plan, fingerprint_of
 from intentusnet.record import ExecutionRecord, RecordedQuestion
+from intentusnet.registry import Registry
 from intentusnet.replay.differences import places
 from intentusnet.replay.divergence import Divergence, DivergenceKind, Divergences, ReplayReport, Verdict
 from intentusnet.replay.ignoring import NO_RULES, Ignore, parse_ignore
@@ -21,9 +23,10 @@ from intentusnet.replay.recorded import ReplaySession
 from intentusnet.replay.sources import definition_line
 from intentusnet.replay.strictness import AGENTS_AGAIN, Depth, Reach, Strictness, depth_of, strictness_of
 from intentusnet.replay.tripwire import watched
+from intentusnet.routing.control import Control
 from intentusnet.routing.drivers import drive
 from intentusnet.routing.plan import Plan
-from intentusnet.routing.router import IntentRouter, Request
+from intentusnet.routing.router import IntentRouter, Request, check_waits_for
 from intentusnet.routing.strategies import Outcome
 from intentusnet.transcript import Answer, attempt_scope
 
@@ -93,7 +96,80 @@ def replay_record(
         world: contexts are made with it; asked only by a live replay.
         options: what is compared, and how deep.
         environment: versions and digests of what a plan runs on now; needed to compare them.
+
+    Raises:
+        ConfigurationError: an asynchronous agent would have to run.
     """
+    replay = _begin(record, router, options, environment, world)
+    if isinstance(replay, ReplayReport):
+        return replay
+    return replay.end(_run(replay, world) if replay.runs else None)
+
+
+async def replay_record_async(
+    record: ExecutionRecord,
+    router: IntentRouter,
+    world: World,
+    options: ReplayOptions = _DEFAULT,
+    environment: Callable[[Plan], Mapping[str, Any]] | None = None,
+) -> ReplayReport:
+    """The same, where asynchronous agents are awaited; see `replay_record`."""
+    replay = _begin(record, router, options, environment, world)
+    if isinstance(replay, ReplayReport):
+        return replay
+    return replay.end(await _run_async(replay, world) if replay.runs else None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Replay:
+    """A replay whose plan has been compared, and whose agents are to run."""
+
+    record: ExecutionRecord
+    request: Request
+    plan: Plan
+    session: ReplaySession
+    divergences: Divergences
+    options: ReplayOptions
+    environment: Mapping[str, Any] | None
+
+    @property
+    def runs(self) -> bool:
+        """Whether the steps are those on record: with others there is nothing to go on with."""
+        return [agent.name for agent in self.plan.steps] == list(self.record.plan_tree["steps"])
+
+    def touched(self, scope: str) -> Callable[[str, tuple[Any, ...]], BaseException]:
+        """What the tripwire calls for code in a scope."""
+
+        def touched(event: str, args: tuple[Any, ...]) -> BaseException:
+            return self.session.halt(scope, event, [_short(arg) for arg in args])
+
+        return touched
+
+    def watched(self, attempt: int) -> AbstractContextManager[None]:
+        """The tripwire around the body of an attempt; a live replay is to touch the world."""
+        if self.session.is_live:
+            return contextlib.nullcontext()
+        return watched(self.touched(attempt_scope(attempt)))
+
+    def end(self, outcome: Outcome | None) -> ReplayReport:
+        """Compares what the run came to; None if it did not come to its end, or was not made."""
+        if self.runs:
+            self.session.finish(halted=outcome is None)
+            if outcome is not None:
+                _compare_outcomes(self.record, self.plan, outcome, self.divergences)
+        if self.environment is not None:
+            found = places(dict(self.record.environment), self.environment)
+            self.divergences.note_all(DivergenceKind.ENVIRONMENT, "", "", found)
+        return _report(self.record, self.options, self.divergences, self.session)
+
+
+def _begin(
+    record: ExecutionRecord,
+    router: IntentRouter,
+    options: ReplayOptions,
+    environment: Callable[[Plan], Mapping[str, Any]] | None,
+    world: World,
+) -> _Replay | ReplayReport:
     if record.outcome is None:
         return _not_replayable(record, options, "the execution was interrupted: no end is on record")
     try:
@@ -114,20 +190,28 @@ def replay_record(
     divergences = Divergences(options.strictness, options.ignore.of(record.intent))
     plan = router.plan(envelope, record.depth, registry)
     _compare_plans(record, plan, divergences)
-    session = ReplaySession(record, plan, divergences, options.reach, world.redacted)
-    if [agent.name for agent in plan.steps] == list(record.plan_tree["steps"]):
-        payload = values.dumps(record.envelope_tree["payload"])
-        request = Request(envelope, payload, record.parent, record.depth)
-        outcome = _run(plan, request, session, world)
-        session.finish(halted=outcome is None)
-        if outcome is not None:
-            _compare_outcomes(record, plan, outcome, divergences)
+    now = None
     if environment is not None and divergences.compares(DivergenceKind.ENVIRONMENT):
-        then, now = dict(record.environment), dict(environment(plan))
+        now = dict(environment(plan))
         if registry is not router.registry:
-            now["agents"] = then.get("agents")
-        divergences.note_all(DivergenceKind.ENVIRONMENT, "", "", places(then, now))
-    return _report(record, options, divergences, session)
+            now["agents"] = record.environment.get("agents")
+    request = Request(envelope, values.dumps(record.envelope_tree["payload"]), record.parent, record.depth)
+    session = ReplaySession(record, plan, divergences, options.reach, world.redacted)
+    return _Replay(record, request, plan, session, divergences, options, now)
+
+
+#: Yields records to be replayed and is sent their reports, so that it can be awaited, too.
+Family = Generator[ExecutionRecord, ReplayReport, ReplayReport]
+
+
+def nested(record: ExecutionRecord, load: Callable[[str], ExecutionRecord]) -> Family:
+    """Replays a record and, below it, the executions that it asked for, as far as they can be found.
+
+    Args:
+        record: the outermost one.
+        load: the record of an id, or raises RecordNotFound.
+    """
+    return _nested(record, load, {record.execution_id}, 0)
 
 
 def replay_nested(
@@ -135,24 +219,27 @@ def replay_nested(
     load: Callable[[str], ExecutionRecord],
     replay: Callable[[ExecutionRecord], ReplayReport],
 ) -> ReplayReport:
-    """Replays a record and, below it, the executions that it asked for, as far as they can be found.
+    """The same, all in one.
 
     Args:
         record: the outermost one.
         load: the record of an id, or raises RecordNotFound.
         replay: replays one record.
     """
-    return _nested(record, load, replay, {record.execution_id}, 0)
+    family = nested(record, load)
+    try:
+        due = next(family)
+        while True:
+            due = family.send(replay(due))
+    except StopIteration as stop:
+        report: ReplayReport = stop.value
+        return report
 
 
 def _nested(
-    record: ExecutionRecord,
-    load: Callable[[str], ExecutionRecord],
-    replay: Callable[[ExecutionRecord], ReplayReport],
-    seen: set[str],
-    depth: int,
-) -> ReplayReport:
-    report = replay(record)
+    record: ExecutionRecord, load: Callable[[str], ExecutionRecord], seen: set[str], depth: int
+) -> Family:
+    report = yield record
     children = []
     for question in record.questions:
         answer = question.answer
@@ -160,17 +247,19 @@ def _nested(
         if answer is None or answer.child is None or answer.child in seen:
             continue
         seen.add(answer.child)
-        with contextlib.suppress(RecordNotFound):
+        try:
             child = load(answer.child)
-            if depth == _DEEPEST:
-                reason = f"it is nested in more than {_DEEPEST} executions"
-            elif not _is_answered_by(question, child):
-                reason = f"request or response are not those on record of {record.execution_id}"
-            else:
-                children.append(_nested(child, load, replay, seen, depth + 1))
-                continue
-            options = ReplayOptions(report.strictness, reach=Reach(report.depth))
-            children.append(_not_replayable(child, options, reason))
+        except RecordNotFound:
+            continue
+        if depth == _DEEPEST:
+            reason = f"it is nested in more than {_DEEPEST} executions"
+        elif not _is_answered_by(question, child):
+            reason = f"request or response are not those on record of {record.execution_id}"
+        else:
+            children.append((yield from _nested(child, load, seen, depth + 1)))
+            continue
+        options = ReplayOptions(report.strictness, reach=Reach(report.depth))
+        children.append(_not_replayable(child, options, reason))
     verdicts = {report.verdict, *(child.verdict for child in children)}
     worst = next(verdict for verdict in _BY_SEVERITY if verdict in verdicts)
     return replace(report, verdict=worst, children=tuple(children))
@@ -210,20 +299,42 @@ def _no_code() -> None:
     """Stands for the body of an agent that is known from a record only."""
 
 
-def _run(plan: Plan, request: Request, session: ReplaySession, world: World) -> Outcome | None:
+def _run(replay: _Replay, world: World) -> Outcome | None:
+    plan, session = replay.plan, replay.session
+
     def invoke(attempt: int) -> Answer:
-        scope = attempt_scope(attempt)
         agent: Agent = plan.steps[attempt]
-
-        def touched(event: str, args: tuple[Any, ...]) -> BaseException:
-            return session.halt(scope, event, [_short(arg) for arg in args])
-
-        # A live replay is to touch the world.
-        with contextlib.nullcontext() if session.is_live else watched(touched):
-            return call_agent(agent, attempt, request, session, world)
+        check_waits_for(agent)
+        with replay.watched(attempt):
+            return call_agent(agent, attempt, replay.request, session, world)
 
     try:
         return drive(plan, session, invoke)
+    except ReplayHalted:
+        return None
+
+
+async def _run_async(replay: _Replay, world: World) -> Outcome | None:
+    from intentusnet.async_context import call_agent_awaiting
+    from intentusnet.routing.awaiting import drive_async, in_thread
+
+    plan, session, request = replay.plan, replay.session, replay.request
+
+    async def invoke(attempt: int, _: Control) -> Answer:
+        agent: Agent = plan.steps[attempt]
+
+        def called() -> Answer:
+            with replay.watched(attempt):
+                return call_agent(agent, attempt, request, session, world)
+
+        if not agent.is_async:
+            # As when it was recorded, in a thread, because others are to go on beside it.
+            return await in_thread(called)
+        with replay.watched(attempt):
+            return await call_agent_awaiting(agent, attempt, request, session, world)
+
+    try:
+        return await drive_async(plan, session, invoke, Control(), world.off_loop)
     except ReplayHalted:
         return None
 

@@ -7,7 +7,7 @@ import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from types import FrameType
-from typing import Final
+from typing import Any, Final
 
 from intentusnet import agents
 from intentusnet.errors import ReplayWarning
@@ -16,7 +16,14 @@ from intentusnet.replay.divergence import ReplayReport, Verdict
 from intentusnet.replay.environment import Environments
 from intentusnet.replay.ignoring import Ignore
 from intentusnet.replay.recovering import Recovering
-from intentusnet.replay.replayer import replay_nested, replay_options, replay_record
+from intentusnet.replay.replayer import (
+    ReplayOptions,
+    replay_nested,
+    replay_options,
+    replay_record,
+    replay_record_async,
+)
+from intentusnet.replay.replayer import nested as family_of
 from intentusnet.replay.strictness import Depth, Strictness
 
 _PACKAGE: Final = os.path.join(os.path.dirname(os.path.abspath(agents.__file__)), "")
@@ -51,11 +58,9 @@ class Replaying(Recovering):
             RecordNotFound: the store has no such execution.
             IntegrityBroken: the record's bytes are not what was written.
             InvalidInput: an option makes no sense.
+            ConfigurationError: an asynchronous agent would have to run: see `replay_async`.
         """
-        options = replay_options(strictness, ignore, depth, allow_acting=allow_acting)
-        if isinstance(record, str):
-            store = self._store(record)
-            record = store.get(store.resolve(record))
+        options, record = self._chosen(record, strictness, ignore, depth, allow_acting)
 
         def replayed(one: ExecutionRecord) -> ReplayReport:
             return replay_record(one, self._router, self._world, options, self._environments.tree)
@@ -64,15 +69,81 @@ class Replaying(Recovering):
             return replayed(record)
         return replay_nested(record, self.store.get, replayed)
 
+    async def replay_async(
+        self,
+        record: ExecutionRecord | str,
+        *,
+        strictness: Strictness | str = Strictness.RESULT,
+        ignore: Ignore | Mapping[str, Sequence[str]] | None = None,
+        depth: Depth | str = Depth.AGENTS,
+        nested: bool = False,
+        allow_acting: bool = False,
+    ) -> ReplayReport:
+        """Runs a record again as `replay` does, where asynchronous agents are awaited.
+
+        Raises:
+            Exception: as `replay`.
+        """
+        options, record = self._chosen(record, strictness, ignore, depth, allow_acting)
+
+        async def replayed(one: ExecutionRecord) -> ReplayReport:
+            return await replay_record_async(one, self._router, self._world, options, self._environments.tree)
+
+        if not nested or self.store is None:
+            return await replayed(record)
+        family = family_of(record, self.store.get)
+        try:
+            due = next(family)
+            while True:
+                due = family.send(await replayed(due))
+        except StopIteration as stop:
+            report: ReplayReport = stop.value
+            return report
+
+    def _chosen(
+        self,
+        record: ExecutionRecord | str,
+        strictness: Strictness | str,
+        ignore: Ignore | Mapping[str, Sequence[str]] | None,
+        depth: Depth | str,
+        allow_acting: bool,
+    ) -> tuple[ReplayOptions, ExecutionRecord]:
+        options = replay_options(strictness, ignore, depth, allow_acting=allow_acting)
+        if isinstance(record, str):
+            store = self._store(record)
+            record = store.get(store.resolve(record))
+        return options, record
+
     def _verify_replay(self, execution_id: str) -> None:
         """Replays an execution that has just been recorded, and warns if it does not match.
 
         Raises:
             ReplayWarning: it does not, and warnings are errors.
         """
-        report = self.replay(execution_id)
-        if report.verdict is not Verdict.MATCH:
-            warnings.warn(_told(report), ReplayWarning, stacklevel=_callers_level())
+        _warn(self.replay(execution_id))
+
+    async def _verify_replay_async(self, execution_id: str) -> None:
+        """The same, where asynchronous agents are awaited."""
+        _warn(await self.replay_async(execution_id))
+
+
+def replay_here(runtime: Replaying, record: ExecutionRecord | str, **options: Any) -> ReplayReport:
+    """Replays for a program of our own, which may make the event loop that asynchronous agents need.
+
+    Args:
+        runtime: whose agents run.
+        record, options: as of `Replaying.replay`.
+    """
+    if not runtime._router.registry.awaits:
+        return runtime.replay(record, **options)
+    import asyncio
+
+    return asyncio.run(runtime.replay_async(record, **options))
+
+
+def _warn(report: ReplayReport) -> None:
+    if report.verdict is not Verdict.MATCH:
+        warnings.warn(_told(report), ReplayWarning, stacklevel=_callers_level())
 
 
 def _told(report: ReplayReport) -> str:
@@ -85,7 +156,7 @@ def _told(report: ReplayReport) -> str:
     return (
         f"{text}: {first.kind.value}, {', '.join(part for part in where if part)}"
         + (f" (and {more} more)" if more else "")
-        + f". `intentusnet replay {report.execution_id}` shows it, and `intentusnet doctor` looks for the cause."
+        + f". `intentusnet replay {report.execution_id}` shows it; `intentusnet doctor` finds the cause."
     )
 
 

@@ -16,13 +16,13 @@ from typing import Any, Final
 
 from intentusnet import agents
 from intentusnet.agents import Agent
-from intentusnet.routing import isolation
+from intentusnet.routing import bodies
 
 _PACKAGE: Final = os.path.join(os.path.dirname(os.path.abspath(agents.__file__)), "")
 _STDLIB: Final = tuple(os.path.join(sysconfig.get_path(name), "") for name in ("stdlib", "platstdlib"))
 _INSTALLED: Final = re.compile(r"[\\/](site|dist)-packages[\\/]")
 #: Beyond a frame of these lies who called the agent, not the agent.
-_CALLERS: Final = frozenset({agents.__name__, isolation.__name__})
+_CALLERS: Final = frozenset({agents.__name__, bodies.__name__})
 _DEFINES: Final = re.compile(r"\s*(async\s+)?def\s")
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import threading
 
-from intentusnet.errors import BranchCancelled
+from intentusnet.errors import BranchCancelled, ExecutionCancelled
 from intentusnet.ids import Clock
 from intentusnet.response import ErrorCode, ErrorInfo
 from intentusnet.routing.router import Request
 from intentusnet.routing.strategies import Outcome
-from intentusnet.transcript import Answer, Question, Ticket, attempt_scope
+from intentusnet.transcript import ACTING_KINDS, Answer, Question, Ticket, attempt_scope
 
 
 class Attempts:
@@ -18,6 +18,7 @@ class Attempts:
     def __init__(self) -> None:
         self.answers: dict[int, tuple[str, Answer]] = {}
         self.cancelled: set[str] = set()
+        self._acting: set[tuple[str, int]] = set()
 
     def ordered(self) -> tuple[tuple[str, Answer], ...]:
         """Each agent that was called and its answer, in the order of the plan."""
@@ -28,10 +29,37 @@ class Attempts:
         path = question.scope or attempt_scope(question.ordinal)
         return path.partition("/")[0] in self.cancelled
 
+    def begins(self, question: Question) -> None:
+        """Takes note of a question that the world is about to be asked, if that may act."""
+        if question.side_effect != "read_only" or question.kind == "route":
+            self._acting.add((question.scope, question.ordinal))
 
-def refused_by_deadline(request: Request, question: Question, clock: Clock) -> Answer | None:
-    """The answer to the call of an agent for which it is too late; None if it is not."""
-    deadline = request.envelope.deadline
+    def ends(self, question: Question) -> None:
+        """Takes note of its answer."""
+        self._acting.discard((question.scope, question.ordinal))
+
+    def is_acting(self, attempt: int) -> bool:
+        """See `Session.is_acting`."""
+        scope = attempt_scope(attempt)
+        return any(path.partition("/")[0] == scope for path, _ in tuple(self._acting))
+
+
+def refused(request: Request, question: Question, clock: Clock) -> Answer | None:
+    """The answer to the call of an agent that may not be made any more; None if it may.
+
+    Raises:
+        ExecutionCancelled: it is another question, and the execution was cancelled.
+    """
+    control, deadline = request.control, request.envelope.deadline
+    reason = None if control is None else control.check()
+    if reason is not None:
+        if question.kind != "agent":
+            raise ExecutionCancelled(reason)
+        error = ErrorInfo(
+            code=ErrorCode.CANCELLED,
+            message=f"agent {question.name!r} was not called: the execution was cancelled: {reason}",
+        )
+        return Answer(ok=False, data=error.encode(), refused=True)
     if question.kind != "agent" or deadline is None or clock.time_us() < deadline.timestamp() * 1_000_000:
         return None
     error = ErrorInfo(
@@ -40,6 +68,17 @@ def refused_by_deadline(request: Request, question: Question, clock: Clock) -> A
         details={"deadline": deadline.isoformat()},
     )
     return Answer(ok=False, data=error.encode(), refused=True)
+
+
+def stop_if_cancelled(request: Request) -> None:
+    """What has been waited for may be all that an agent wanted, so a cancellation is told when it ends, too.
+
+    Raises:
+        ExecutionCancelled: the execution was cancelled.
+    """
+    reason = None if request.control is None else request.control.reason
+    if reason is not None:
+        raise ExecutionCancelled(reason)
 
 
 class UnrecordedSession:
@@ -58,21 +97,39 @@ class UnrecordedSession:
         return self._attempts.ordered()
 
     def begin(self, question: Question) -> Ticket:
-        """See `Session.begin`."""
+        """See `Session.begin`.
+
+        Raises:
+            BranchCancelled: another attempt has won the race, or this one's time was up.
+            ExecutionCancelled: the execution was cancelled.
+        """
         if self._attempts.cancelled and self._attempts.is_cancelled(question):
             raise BranchCancelled(question.scope)
-        refused = refused_by_deadline(self._request, question, self._clock)
-        if refused is None:
+        answer = refused(self._request, question, self._clock)
+        if answer is None:
+            self._attempts.begins(question)
             return Ticket(question)
-        return Ticket(question, self.end(Ticket(question), refused))
+        return Ticket(question, self.end(Ticket(question), answer))
 
     def end(self, ticket: Ticket, answer: Answer) -> Answer:
         """See `Session.end`."""
         question = ticket.question
+        self._attempts.ends(question)
         if question.kind == "agent":
             with self._lock:
                 return self._attempts.answers.setdefault(question.ordinal, (question.name, answer))[1]
+        if question.kind in ACTING_KINDS:
+            stop_if_cancelled(self._request)
         return answer
+
+    @property
+    def waits(self) -> bool:
+        """See `Session.waits`."""
+        return False
+
+    def is_acting(self, attempt: int) -> bool:
+        """See `Session.is_acting`."""
+        return self._attempts.is_acting(attempt)
 
     def cancel(self, attempt: int, name: str, answer: Answer) -> Answer:
         """See `Session.cancel`."""

@@ -7,8 +7,8 @@ import contextvars
 import queue
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
-from typing import Final, TypeVar
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, Protocol, TypeVar
 
 from intentusnet import values
 from intentusnet.errors import BranchCancelled, ControlSignal
@@ -21,6 +21,13 @@ T = TypeVar("T")
 
 #: These unwind whoever meets them.
 SIGNALS: Final = (ControlSignal, KeyboardInterrupt)
+
+
+class OffLoop(Protocol):
+    """Calls a function outside of an event loop's thread, for one that may wait for a disk."""
+
+    def __call__(self, function: Callable[[], T]) -> Awaitable[T]: ...
+
 
 #: Calls the agent of attempt k, and says how it ended.
 Invoke = Callable[[int], Answer]
@@ -46,22 +53,31 @@ def drive(plan: Plan, session: Session, invoke: Invoke) -> Outcome:
 
 def _perform(command: Attempts, plan: Plan, session: Session, invoke: Invoke) -> Finished:
     def attempt(number: int) -> Answer:
-        definition = plan.steps[number].definition
-        question = Question(
-            ROOT_SCOPE,
-            number,
-            "agent",
-            definition.name,
-            side_effect=definition.side_effect,
-            idempotent=definition.idempotent,
-        )
-        return ask(session, question, lambda: invoke(number))
+        return ask(session, agent_question(plan, number), lambda: invoke(number))
 
     if command.race:
         return _race(command.numbers, plan, session, attempt)
     if len(command.numbers) == 1:
         return Finished((attempt(command.numbers[0]),))
     return Finished(concurrently([_bound(attempt, number) for number in command.numbers]))
+
+
+def agent_question(plan: Plan, number: int) -> Question:
+    """The question that the call of an agent is."""
+    definition = plan.steps[number].definition
+    return Question(
+        ROOT_SCOPE,
+        number,
+        "agent",
+        definition.name,
+        side_effect=definition.side_effect,
+        idempotent=definition.idempotent,
+    )
+
+
+def race_question(plan: Plan) -> Question:
+    """The question of who wins a race."""
+    return Question(ROOT_SCOPE, len(plan.steps), "race", plan.strategy.value)
 
 
 def _bound(attempt: Callable[[int], Answer], number: int) -> Callable[[], Answer]:
@@ -128,7 +144,7 @@ def _race(numbers: Sequence[int], plan: Plan, session: Session, attempt: Callabl
 
     The losers are not waited for: from then on, whatever they ask unwinds them.
     """
-    ticket = session.begin(Question(ROOT_SCOPE, len(plan.steps), "race", plan.strategy.value))
+    ticket = session.begin(race_question(plan))
     if ticket.answer is not None:
         winner = values.decode(ticket.answer.data)
         return Finished(concurrently([_bound(attempt, number) for number in numbers]), winner)
@@ -153,14 +169,15 @@ def _race(numbers: Sequence[int], plan: Plan, session: Session, attempt: Callabl
             winner = number
     for number in numbers:
         if number not in answers:
-            answers[number] = _cancelled(plan, session, number)
+            answers[number] = lost(plan, session, number)
     session.end(ticket, Answer(ok=True, data=values.dumps(winner)))
     return Finished([answers[number] for number in numbers], winner)
 
 
-def _cancelled(plan: Plan, session: Session, number: int) -> Answer:
+def lost(plan: Plan, session: Session, number: int) -> Answer:
+    """Gives up an attempt that another one has won against."""
     definition = plan.steps[number].definition
-    harmless = definition.side_effect == "read_only"
+    harmless = definition.side_effect == "read_only" and not session.is_acting(number)
     error = ErrorInfo(
         code=ErrorCode.CANCELLED if harmless else ErrorCode.IN_DOUBT,
         message="another agent won the race while this one was running",

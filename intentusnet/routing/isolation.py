@@ -1,69 +1,250 @@
-"""How an agent's body is run: the one seam through which agents are called.
+"""`Isolation`: what can stop the body of an agent that takes too long, or whose execution is cancelled.
 
-Whatever the agent does, an `Answer` comes out: a value of its output type, or an `ErrorInfo`. Only signals
-of the router itself, and the user's Ctrl-C, pass through.
+``inline``: nothing but the questions that it asks itself. ``thread``: its thread is left behind, and what it
+asks from then on unwinds it. ``process``: its process is killed. An asynchronous agent is cancelled. What was
+cut off is in doubt, unless agent and open questions are read-only; docs/timeouts.md says it all.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import contextlib
+import contextvars
+import queue
+import threading
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from intentusnet.agents import Agent
-from intentusnet.errors import ControlSignal, DeadlineExceeded, InvalidInput, UnrecordableValue
-from intentusnet.response import ErrorCode, ErrorInfo, message_of
-from intentusnet.transcript import Answer
+from intentusnet.errors import ExecutionCancelled
+from intentusnet.ids import Clock
+from intentusnet.response import ErrorCode, ErrorInfo
+from intentusnet.routing.control import LOOK_EVERY, NEVER, TASK_CANCELLED, Control
+from intentusnet.routing.router import Request
+from intentusnet.transcript import Answer, Session
+
+if TYPE_CHECKING:
+    from asyncio import Future, Task
+
+#: Bodies that may be left behind, unless the runtime is told another number.
+DEFAULT_MAX_ABANDONED: Final = 16
 
 
-def call_inline(agent: Agent, payload: bytes, context: Any) -> Answer:
-    """Calls an agent in the caller's thread, with a payload that is its own copy.
+class Abandoned(NamedTuple):
+    """A body that was left behind, because its time was up or its execution cancelled, and still runs.
 
-    Args:
-        agent: whom to call.
-        payload: the encoded payload; decoded, and validated against the agent's type, for this call alone.
-        context: handed to the agent if it asks for one.
+    Attributes:
+        execution_id, agent: whose it is.
+        body: the thread, or the task, that it runs in.
     """
-    try:
-        argument = agent.input.decode(payload)
-    except InvalidInput as fault:
-        return _failed(_misfit(agent, fault))
-    try:
-        result = agent.call(argument, context)
-    except (ControlSignal, KeyboardInterrupt):
-        raise
-    except DeadlineExceeded as fault:
-        return _failed(_late(agent, fault))
-    except BaseException as fault:  # noqa: BLE001 - exceptions of agents never escape the router
-        return _failed(ErrorInfo.from_exception(fault))
-    try:
-        return Answer(ok=True, data=agent.output.encode(result))
-    except UnrecordableValue as fault:
-        return _failed(
-            ErrorInfo(
-                code=ErrorCode.INTERNAL_AGENT_ERROR,
-                message=f"agent {agent.name!r} returned what it may not: {fault}",
-                type=type(fault).__name__,
-                details=dict(fault.as_dict()),
-            )
+
+    execution_id: str
+    agent: str
+    body: threading.Thread | Task[Answer]
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it has not ended yet."""
+        return self.body.is_alive() if isinstance(self.body, threading.Thread) else not self.body.done()
+
+
+class Call(NamedTuple):
+    """One call of an agent.
+
+    Attributes:
+        agent: who is called.
+        attempt: the number of the attempt, which is given up if the call is cut off.
+        request: with the deadline, and what cancels it.
+        session: of the attempt.
+    """
+
+    agent: Agent
+    attempt: int
+    request: Request
+    session: Session
+
+    def cut_off(self, why: str, *, timeout: bool) -> Answer:
+        """Gives the attempt up: what its body asks from now on unwinds it.
+
+        Args:
+            why: for people.
+            timeout: whether its time was up; otherwise it was cancelled.
+        """
+        definition = self.agent.definition
+        harmless = definition.side_effect == "read_only" and not self.session.is_acting(self.attempt)
+        code = ErrorCode.AGENT_TIMEOUT if timeout else ErrorCode.CANCELLED
+        error = ErrorInfo(
+            code=code if harmless else ErrorCode.IN_DOUBT,
+            message=f"agent {definition.name!r} was cut off: {why}",
+            details={"isolation": definition.isolation, "timeout": definition.timeout},
+        )
+        return self.session.cancel(
+            self.attempt, definition.name, Answer(ok=False, data=error.encode(), refused=True)
         )
 
-
-def _failed(error: ErrorInfo) -> Answer:
-    return Answer(ok=False, data=error.encode())
-
-
-def _late(agent: Agent, fault: DeadlineExceeded) -> ErrorInfo:
-    # It stopped where it was, which says nothing of what its body had done by then.
-    harmless = agent.definition.side_effect == "read_only"
-    return ErrorInfo(
-        code=ErrorCode.AGENT_TIMEOUT if harmless else ErrorCode.IN_DOUBT,
-        message=f"agent {agent.name!r} stopped in its work: {message_of(fault)}",
-        type=type(fault).__name__,
-    )
+    @property
+    def control(self) -> Control:
+        """What cancels the execution."""
+        return self.request.control or NEVER
 
 
-def _misfit(agent: Agent, fault: InvalidInput) -> ErrorInfo:
-    return ErrorInfo(
-        code=ErrorCode.VALIDATION_ERROR,
-        message=f"the payload does not fit agent {agent.name!r}: {fault}",
-        details={"agent": agent.name, "faults": getattr(fault, "faults", [fault.as_dict()])},
-    )
+def until_us(agent: Agent, request: Request, clock: Clock) -> int | None:
+    """When the time of a call is up that begins now, in microseconds since 1970-01-01 UTC; None for never."""
+    deadline, timeout = request.envelope.deadline, agent.definition.timeout
+    given = None if deadline is None else round(deadline.timestamp() * 1_000_000)
+    if timeout is None:
+        return given
+    own = clock.time_us() + round(timeout * 1_000_000)
+    return own if given is None else min(own, given)
+
+
+class Isolation:
+    """Runs the bodies of agents, each as isolated as its definition asks; mutable, for many threads.
+
+    Args:
+        clock: what deadlines are held against.
+        max_abandoned: so many bodies may be left behind. As long as they run, agents that may have to be left
+            behind, too, are not called.
+    """
+
+    def __init__(self, clock: Clock, max_abandoned: int = DEFAULT_MAX_ABANDONED) -> None:
+        self._clock = clock
+        self._max_abandoned = max_abandoned
+        self._lock = threading.Lock()
+        self._abandoned: list[Abandoned] = []
+
+    @property
+    def abandoned(self) -> tuple[Abandoned, ...]:
+        """The bodies that were left behind and have not ended yet."""
+        with self._lock:
+            self._abandoned = [one for one in self._abandoned if one.is_running]
+            return tuple(self._abandoned)
+
+    def call(self, call: Call, body: Callable[[], Answer]) -> Answer:
+        """Runs the body of an agent.
+
+        Args:
+            call: whose it is.
+            body: calls the agent.
+
+        Returns:
+            What it answered, or that it was cut off.
+        """
+        try:
+            if call.agent.definition.isolation == "thread":
+                return self._in_thread(call, body)
+            return body()
+        except ExecutionCancelled as cancelled:
+            return call.cut_off(f"the execution was cancelled: {cancelled}", timeout=False)
+
+    def _in_thread(self, call: Call, body: Callable[[], Answer]) -> Answer:
+        if len(self.abandoned) >= self._max_abandoned:
+            return self._crowded(call)
+        # What comes first counts: the body's end, or None, which wakes whoever waits for it.
+        ended: queue.SimpleQueue[Answer | BaseException | None] = queue.SimpleQueue()
+
+        def run() -> None:
+            try:
+                ended.put(body())
+            except BaseException as fault:  # noqa: BLE001 - handed to the caller's thread below
+                ended.put(fault)
+
+        until = until_us(call.agent, call.request, self._clock)
+        thread = threading.Thread(
+            target=contextvars.copy_context().run,
+            args=(run,),
+            name=f"intentusnet-agent-{call.agent.name}",
+            daemon=True,
+        )
+        with call.control.wakes(lambda: ended.put(None)):
+            thread.start()
+            result = self._wait(ended, until, call.control)
+        if isinstance(result, BaseException):
+            raise result
+        if result is None:
+            self._leave(Abandoned(call.session.execution_id, call.agent.name, thread))
+            return self._given_up(call)
+        return result
+
+    def _wait(
+        self, ended: queue.SimpleQueue[Answer | BaseException | None], until: int | None, control: Control
+    ) -> Answer | BaseException | None:
+        """What a body came to; None if it is not waited for any longer."""
+        while True:
+            with contextlib.suppress(queue.Empty):
+                return ended.get(timeout=self._pause(until))
+            control.check()
+            if until is not None and self._clock.time_us() >= until:
+                return None
+
+    async def call_awaiting(self, call: Call, body: Callable[[], Coroutine[Any, Any, Answer]]) -> Answer:
+        """Runs the body of an asynchronous agent in a task of its own; see `call`.
+
+        To cancel the task that awaits this is to cancel the execution.
+        """
+        import asyncio
+
+        from intentusnet.routing.awaiting import retrieve
+
+        if len(self.abandoned) >= self._max_abandoned:
+            return self._crowded(call)
+        loop = asyncio.get_running_loop()
+        until = until_us(call.agent, call.request, self._clock)
+        task = loop.create_task(body())
+        stopped = loop.create_future()
+
+        def stop() -> None:
+            loop.call_soon_threadsafe(_set, stopped)
+
+        with call.control.wakes(stop):
+            while not (task.done() or stopped.done()):
+                try:
+                    await asyncio.wait(
+                        (task, stopped), timeout=self._pause(until), return_when=asyncio.FIRST_COMPLETED
+                    )
+                except asyncio.CancelledError:
+                    call.control.cancel(TASK_CANCELLED)
+                    break
+                call.control.check()
+                if until is not None and self._clock.time_us() >= until:
+                    break
+        stopped.cancel()
+        if task.done():
+            try:
+                return task.result()
+            except ExecutionCancelled as cancelled:
+                return call.cut_off(f"the execution was cancelled: {cancelled}", timeout=False)
+        answer = self._given_up(call)
+        task.cancel()
+        task.add_done_callback(retrieve)
+        self._leave(Abandoned(call.session.execution_id, call.agent.name, task))
+        return answer
+
+    def _pause(self, until: int | None) -> float:
+        """Seconds to wait before looking again."""
+        if until is None:
+            return LOOK_EVERY
+        return min(max(until - self._clock.time_us(), 0) / 1_000_000, LOOK_EVERY)
+
+    def _leave(self, abandoned: Abandoned) -> None:
+        with self._lock:
+            self._abandoned.append(abandoned)
+
+    def _given_up(self, call: Call) -> Answer:
+        reason = call.control.reason
+        if reason is not None:
+            return call.cut_off(f"the execution was cancelled: {reason}", timeout=False)
+        return call.cut_off("its time was up", timeout=True)
+
+    def _crowded(self, call: Call) -> Answer:
+        running = self.abandoned
+        error = ErrorInfo(
+            code=ErrorCode.AGENT_UNAVAILABLE,
+            message=f"agent {call.agent.name!r} was not called: {len(running)} that were cut off still run",
+            details={"abandoned": sorted({one.agent for one in running}), "max": self._max_abandoned},
+        )
+        return Answer(ok=False, data=error.encode(), refused=True)
+
+
+def _set(future: Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)

@@ -6,17 +6,20 @@ plan can be made again and compared.
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any, Final
 
 from intentusnet import values
-from intentusnet.agents import Agent, Registry
-from intentusnet.envelope import IntentEnvelope, RoutingStrategy
+from intentusnet.agents import Agent
+from intentusnet.envelope import IntentEnvelope, IntentRef, RoutingStrategy
+from intentusnet.errors import InvalidAgent
 from intentusnet.fingerprint import compared_plan
 from intentusnet.policy.compile import NO_POLICY, CompiledPolicy
 from intentusnet.policy.decide import AgentFacts, Decision, EnvelopeFacts
 from intentusnet.record import implied_steps
+from intentusnet.registry import Registry
 from intentusnet.response import ErrorCode, ErrorInfo
 
 #: Without a policy the decision is the same for every envelope and agent.
@@ -160,10 +163,20 @@ def _eligible(envelope: IntentEnvelope, registry: Registry) -> tuple[tuple[Agent
     if not listed:
         return found, None if found else _nobody(envelope)
     able = {agent.name: agent for agent in found}
+    steps: dict[Agent, None] = {}
     for name in listed:
-        if name not in able:
+        agent = able.get(name) or _in_range(name, registry, intent)
+        if agent is None:
             return (), _unable(name, registry, envelope, tuple(able))
-    return tuple(able[name] for name in dict.fromkeys(listed)), None
+        steps[agent] = None
+    return tuple(steps), None
+
+
+def _in_range(reference: str, registry: Registry, intent: IntentRef) -> Agent | None:
+    """The agent that is meant by ``name@versions``; None if there is none, or the range cannot be read."""
+    with contextlib.suppress(InvalidAgent):
+        return registry.find(reference, intent.name, intent.version)
+    return None
 
 
 def _nobody(envelope: IntentEnvelope) -> ErrorInfo:
@@ -176,7 +189,7 @@ def _nobody(envelope: IntentEnvelope) -> ErrorInfo:
 
 
 def _unable(name: str, registry: Registry, envelope: IntentEnvelope, able: tuple[str, ...]) -> ErrorInfo:
-    known = registry.get(name) is not None
+    known = registry.get(name) is not None or registry.get(name.rpartition("@")[0]) is not None
     why = f"does not handle intent {envelope.intent.name!r}" if known else "is not registered"
     return ErrorInfo(
         code=ErrorCode.CAPABILITY_NOT_FOUND,

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple, Protocol, TypeVar
 
 from intentusnet import values
-from intentusnet.agents import Agent, Registry
+from intentusnet.agents import Agent
 from intentusnet.envelope import IntentEnvelope
+from intentusnet.errors import ConfigurationError
 from intentusnet.log.durability import Durability
 from intentusnet.policy.compile import CompiledPolicy
 from intentusnet.record import ParentLink
+from intentusnet.registry import Registry
 from intentusnet.response import AgentResponse, AttemptSummary, ErrorInfo
+from intentusnet.routing.control import TASK_CANCELLED, Control
 from intentusnet.routing.drivers import drive
 from intentusnet.routing.plan import Plan, make_plan
 from intentusnet.routing.strategies import Outcome
 from intentusnet.transcript import Answer, Session
+
+T = TypeVar("T")
 
 
 class Request(NamedTuple):
@@ -27,6 +32,8 @@ class Request(NamedTuple):
         parent: which question of which execution asks for it.
         depth: how many executions it is nested in.
         durability: "disk", "os" or "async" for this execution; None for the store's own.
+        control: whether it may go on: its own once it is under way, before that the one of who asks for it.
+            None where nobody can stop it, as in a replay.
     """
 
     envelope: IntentEnvelope
@@ -34,6 +41,7 @@ class Request(NamedTuple):
     parent: ParentLink | None = None
     depth: int = 0
     durability: Durability | None = None
+    control: Control | None = None
 
 
 class Recorder(Session, Protocol):
@@ -53,10 +61,38 @@ class Recorder(Session, Protocol):
         ...
 
 
-#: Opens the session of an execution.
-OpenSession = Callable[[Request, Plan], Recorder]
-#: Calls an agent in a session: (agent, attempt, request, session).
-CallAgent = Callable[[Agent, int, Request, Session], Answer]
+class Hands(Protocol):
+    """What the router does not do itself."""
+
+    def open_session(self, request: Request, plan: Plan) -> Recorder:
+        """Opens the session of an execution: where answers come from, and where they are written."""
+        ...
+
+    def ended(self, execution_id: str) -> None:
+        """Takes note that an execution is under way no longer, whether it was recorded or not."""
+        ...
+
+    def recorded(self, execution_id: str) -> None:
+        """Takes note that an execution is on record, from its beginning to its end."""
+        ...
+
+    def call_agent(self, agent: Agent, attempt: int, request: Request, session: Session) -> Answer:
+        """Calls an agent in a session, and says how it ended."""
+        ...
+
+    async def recorded_async(self, execution_id: str) -> None:
+        """The same for asynchronous callers."""
+        ...
+
+    async def call_agent_async(
+        self, agent: Agent, attempt: int, request: Request, session: Session
+    ) -> Answer:
+        """The same for asynchronous callers, and agents."""
+        ...
+
+    def off_loop(self, function: Callable[[], T]) -> Awaitable[T]:
+        """See `OffLoop`."""
+        ...
 
 
 class IntentRouter:
@@ -65,28 +101,15 @@ class IntentRouter:
     Args:
         registry: who can handle what.
         policy: what may be called.
-        open_session: where the answers of an execution come from, and where they are written.
-        call_agent: how an agent is called.
+        hands: sessions, and the calls of agents.
         max_depth: how many executions one may be nested in.
-        recorded: called with the id of each execution that was recorded, when it has ended.
     """
 
-    def __init__(
-        self,
-        registry: Registry,
-        policy: CompiledPolicy,
-        *,
-        open_session: OpenSession,
-        call_agent: CallAgent,
-        max_depth: int,
-        recorded: Callable[[str], None] | None = None,
-    ) -> None:
+    def __init__(self, registry: Registry, policy: CompiledPolicy, hands: Hands, *, max_depth: int) -> None:
         self.registry = registry
         self.policy = policy
-        self._open_session = open_session
-        self._call_agent = call_agent
+        self._hands = hands
         self._max_depth = max_depth
-        self._recorded = recorded
 
     def route_intent(self, envelope: IntentEnvelope) -> AgentResponse:
         """Routes an envelope, records the execution, and returns how it ended.
@@ -98,10 +121,31 @@ class IntentRouter:
         """
         return self.route_request(Request(envelope, values.encode(envelope.payload)))
 
+    async def route_intent_async(self, envelope: IntentEnvelope) -> AgentResponse:
+        """The same for asynchronous callers, and agents: the same core, and the same record.
+
+        To cancel the task that awaits this is to cancel the execution, which is on record then.
+        """
+        return await self.route_request_async(Request(envelope, values.encode(envelope.payload)))
+
     def route_request(self, request: Request) -> AgentResponse:
         """Routes a request whose payload is encoded already, such as a child intent's."""
+        request = request._replace(control=Control(request.control))
         plan = self.plan(request.envelope, request.depth)
-        return self.run(plan, request, self._open_session(request, plan))
+        check_waits_for(*plan.steps)
+        return self.run(plan, request, self._hands.open_session(request, plan))
+
+    async def route_request_async(self, request: Request) -> AgentResponse:
+        """The same for asynchronous callers."""
+        from intentusnet.routing.awaiting import finished
+
+        control = Control(request.control)
+        request = request._replace(control=control)
+        plan = self.plan(request.envelope, request.depth)
+        session = await finished(
+            self._hands.off_loop(lambda: self._hands.open_session(request, plan)), control
+        )
+        return await self.run_async(plan, request, session)
 
     def run(self, plan: Plan, request: Request, session: Recorder) -> AgentResponse:
         """Runs a plan in a session to its end, and closes it."""
@@ -111,19 +155,40 @@ class IntentRouter:
         except BaseException as fault:
             session.abandon(fault)
             raise
-        if self._recorded is not None and fingerprint is not None:
-            self._recorded(session.execution_id)
-        return AgentResponse(
-            execution_id=session.execution_id,
-            status="success" if outcome.ok else "error",
-            agent=outcome.agent,
-            payload=values.decode(outcome.data) if outcome.ok else None,
-            error=None if outcome.ok else ErrorInfo.from_tree(values.parse(outcome.data)),
-            attempts=tuple(
-                [AttemptSummary.of(name, answer.ok, answer.data) for name, answer in session.attempts]
-            ),
-            fingerprint=fingerprint,
-        )
+        finally:
+            self._hands.ended(session.execution_id)
+        if fingerprint is not None:
+            self._hands.recorded(session.execution_id)
+        return _response(session, outcome, fingerprint)
+
+    async def run_async(self, plan: Plan, request: Request, session: Recorder) -> AgentResponse:
+        """The same for asynchronous callers."""
+        from asyncio import CancelledError
+
+        from intentusnet.routing.awaiting import drive_async, finished
+
+        control = request.control or Control()
+        try:
+            outcome = await drive_async(
+                plan,
+                session,
+                lambda attempt, stops: self._hands.call_agent_async(
+                    plan.steps[attempt], attempt, request._replace(control=stops), session
+                ),
+                control,
+                self._hands.off_loop,
+            )
+            fingerprint = await finished(self._hands.off_loop(lambda: session.close(outcome)), control)
+        except BaseException as fault:
+            session.abandon(fault)
+            raise
+        finally:
+            self._hands.ended(session.execution_id)
+        if fingerprint is not None:
+            await self._hands.recorded_async(session.execution_id)
+        if control.reason == TASK_CANCELLED:
+            raise CancelledError(TASK_CANCELLED)
+        return _response(session, outcome, fingerprint)
 
     def plan(self, envelope: IntentEnvelope, depth: int = 0, registry: Registry | None = None) -> Plan:
         """Who would be called, and why; calls nobody. With a registry: if the agents were those."""
@@ -133,5 +198,35 @@ class IntentRouter:
     def execute(self, plan: Plan, request: Request, session: Session) -> Outcome:
         """Runs a plan in a session: live, or from a record."""
         return drive(
-            plan, session, lambda attempt: self._call_agent(plan.steps[attempt], attempt, request, session)
+            plan,
+            session,
+            lambda attempt: self._hands.call_agent(plan.steps[attempt], attempt, request, session),
         )
+
+
+def check_waits_for(*agents: Agent) -> None:
+    """Refuses asynchronous agents where nobody awaits them.
+
+    Raises:
+        ConfigurationError: one of them is.
+    """
+    for agent in agents:
+        if agent.is_async:
+            raise ConfigurationError(
+                f"agent {agent.name!r} is asynchronous, and nobody awaits it here",
+                hint="Await `route_async`, `replay_async` and their like; the command line does.",
+            )
+
+
+def _response(session: Recorder, outcome: Outcome, fingerprint: str | None) -> AgentResponse:
+    return AgentResponse(
+        execution_id=session.execution_id,
+        status="success" if outcome.ok else "error",
+        agent=outcome.agent,
+        payload=values.decode(outcome.data) if outcome.ok else None,
+        error=None if outcome.ok else ErrorInfo.from_tree(values.parse(outcome.data)),
+        attempts=tuple(
+            [AttemptSummary.of(name, answer.ok, answer.data) for name, answer in session.attempts]
+        ),
+        fingerprint=fingerprint,
+    )

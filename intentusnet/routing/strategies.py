@@ -73,7 +73,7 @@ def _direct(plan: Plan) -> Core:
 def _fallback(plan: Plan) -> Core:
     attempt = 0
     finished = yield Attempts((attempt,))
-    while not finished.answers[0].ok and not in_doubt(finished.answers[0]) and attempt + 1 < len(plan.steps):
+    while not finished.answers[0].ok and not ends_all(finished.answers[0]) and attempt + 1 < len(plan.steps):
         attempt += 1
         finished = yield Attempts((attempt,))
     return _outcome(plan, attempt, finished.answers[0])
@@ -119,6 +119,10 @@ def _told(agent: str, answer: Answer) -> dict[str, Any]:
     }
 
 
-def in_doubt(answer: Answer) -> bool:
-    """Whether it is unknown if the call did something: then nothing may follow it."""
-    return not answer.ok and values.parse(answer.data)["code"] == ErrorCode.IN_DOUBT
+def ends_all(answer: Answer) -> bool:
+    """Whether nothing may follow it: what the attempt did is unknown, or the execution was cancelled."""
+    if answer.ok:
+        return False
+    code = values.parse(answer.data)["code"]
+    # An agent may say CANCELLED itself, and mean its own affair.
+    return code == ErrorCode.IN_DOUBT or (answer.refused and code == ErrorCode.CANCELLED)

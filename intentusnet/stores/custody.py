@@ -23,6 +23,8 @@ from intentusnet.errors import StillRunning, StoreWriteFailed
 from intentusnet.log.repair import cut_executions
 
 RUNNERS_DIR: Final = "runners"
+#: What the name of a file ends with that asks whoever runs an execution to cancel it.
+_STOP: Final = ".stop"
 
 
 class Custody(Protocol):
@@ -56,6 +58,22 @@ class Custody(Protocol):
         """
         ...
 
+    def ask_to_stop(self, execution_id: str, reason: str) -> None:
+        """Asks whoever runs an execution to cancel it; `stopped` takes that back.
+
+        Raises:
+            StoreWriteFailed: it cannot be said.
+        """
+        ...
+
+    def wants_stopped(self, execution_id: str) -> str | None:
+        """Why somebody wants an execution cancelled; None if nobody does."""
+        ...
+
+    def stopped(self, execution_id: str) -> None:
+        """Takes note that an execution was cancelled, or had ended."""
+        ...
+
     def cut(self) -> frozenset[str]:
         """Executions that a repair has left without an end, though they may have had one."""
         ...
@@ -67,11 +85,24 @@ class MemoryCustody:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._running: set[str] = set()
+        self._unwanted: dict[str, str] = {}
 
     def begin(self, execution_id: str) -> str:
         """See `Custody.begin`."""
         self._running.add(execution_id)
         return ""
+
+    def ask_to_stop(self, execution_id: str, reason: str) -> None:
+        """See `Custody.ask_to_stop`."""
+        self._unwanted[execution_id] = reason
+
+    def wants_stopped(self, execution_id: str) -> str | None:
+        """See `Custody.wants_stopped`."""
+        return self._unwanted.get(execution_id)
+
+    def stopped(self, execution_id: str) -> None:
+        """See `Custody.stopped`."""
+        self._unwanted.pop(execution_id, None)
 
     def end(self, execution_id: str) -> None:
         """See `Custody.end`."""
@@ -143,6 +174,33 @@ class FileCustody:
             if fd in self._claimed:
                 self._claimed.remove(fd)
                 self._give_back(execution_id, fd)
+
+    def ask_to_stop(self, execution_id: str, reason: str) -> None:
+        """See `Custody.ask_to_stop`."""
+        path = self._directory / f"{execution_id}{_STOP}"
+        # Under its name all at once, so that nobody reads half of a reason.
+        making = path.with_suffix(f".{secrets.token_hex(4)}-new")
+        try:
+            self._directory.mkdir(exist_ok=True)
+            making.write_text(reason, "utf-8", "replace")
+            making.replace(path)
+        except OSError as fault:
+            making.unlink(missing_ok=True)
+            raise StoreWriteFailed(
+                "the execution cannot be asked to stop", where=str(path), got=fault.strerror or str(fault)
+            ) from fault
+
+    def wants_stopped(self, execution_id: str) -> str | None:
+        """See `Custody.wants_stopped`."""
+        try:
+            return (self._directory / f"{execution_id}{_STOP}").read_text("utf-8", "replace")
+        except OSError:
+            return None
+
+    def stopped(self, execution_id: str) -> None:
+        """See `Custody.stopped`."""
+        with contextlib.suppress(OSError):
+            (self._directory / f"{execution_id}{_STOP}").unlink()
 
     def cut(self) -> frozenset[str]:
         """See `Custody.cut`.

@@ -181,6 +181,26 @@ def test_an_interrupt_ends_with_130(app, run):
     assert run("list").json[0]["status"] == "interrupted"
 
 
+def test_asynchronous_agents_are_awaited(shop, run):
+    """The command line makes the event loop that they need, for them and for what they ask for."""
+    (shop / "waiting.py").write_text(
+        "import asyncio\n"
+        "from intentusnet import AsyncContext, IntentusRuntime\n"
+        "runtime = IntentusRuntime()\n"
+        "@runtime.agent('waiting', handles='wait')\n"
+        "async def waiting(payload, ctx: AsyncContext):\n"
+        "    await ctx.sleep(0)\n"
+        "    return [payload, (await ctx.route('plain')).payload]\n"
+        "@runtime.agent('plain', handles='plain')\n"
+        "def plain():\n"
+        "    return 'plain'\n"
+    )
+    ran = run("--app", "waiting:runtime", "route", "wait", "1")
+    assert (ran.code, ran.json["payload"]) == (0, [1, "plain"])
+    ran = run("--app", "waiting:runtime", "route", "plain")
+    assert (ran.code, ran.json["payload"]) == (0, "plain")
+
+
 @pytest.mark.parametrize("code", list(ErrorCode))
 def test_every_error_code_has_an_exit_code(code):
     """Codes without an exit code of their own end with 4, and none ends with 0."""

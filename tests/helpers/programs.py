@@ -97,6 +97,10 @@ ERRORS: list[Callable[[], BaseException]] = [
 ]
 
 
+#: What agents catch: all that is no signal.
+CAUGHT: Final = (Exception, SystemExit, GeneratorExit, Odd)
+
+
 class Colour(Enum):
     RED = "red"
 
@@ -340,11 +344,11 @@ def runtime_of(program: Program, world: World, **arguments: Any) -> IntentusRunt
             rank=agent.rank,
             remote=agent.remote,
             side_effect=agent.side_effect,
-        )(_handler(agent, world))
+        )(handler_of(agent, world))
     return runtime
 
 
-def _handler(agent: AgentProgram, world: World) -> Callable[..., Any]:
+def handler_of(agent: AgentProgram, world: World) -> Callable[..., Any]:
     def handler(payload: Any, ctx: Context) -> Any:
         told: list[Any] = []
         interpret(agent.steps[:-1], payload, ctx, world, told)
@@ -365,13 +369,13 @@ def _handler(agent: AgentProgram, world: World) -> Callable[..., Any]:
 def interpret(steps: list[Step], payload: Any, ctx: Context, world: World, told: list[Any]) -> None:
     """Does the steps, and puts what it was told at the end of `told`."""
     for step in steps:
-        _do(step, payload, ctx, world, told)
+        do(step, payload, ctx, world, told)
 
 
-def _do(step: Step, payload: Any, ctx: Context, world: World, told: list[Any]) -> None:
+def do(step: Step, payload: Any, ctx: Context, world: World, told: list[Any]) -> None:
     match step:
         case ("effect", name, how, number, argument):
-            told.append(_shown(ctx.effect(name, _effect(how, number, world), VALUES[argument], key=number)))
+            told.append(shown(ctx.effect(name, effect_of(how, number, world), VALUES[argument], key=number)))
         case ("now",):
             told.append(ctx.now())
         case ("monotonic",):
@@ -394,13 +398,8 @@ def _do(step: Step, payload: Any, ctx: Context, world: World, told: list[Any]) -
         case ("try", steps):
             try:
                 interpret(steps, payload, ctx, world, told)
-            except (Exception, SystemExit, GeneratorExit, Odd) as fault:  # noqa: BLE001 - what agents do
-                attributes = {
-                    name: getattr(fault, name, None) for name in ("number", "code", "value", "errno")
-                }
-                # Arguments that cannot be recorded are replaced by the message.
-                args = [] if isinstance(fault, Unshowable) else _plain(fault.args)
-                told.append([type(fault).__name__, _text(fault), args, attributes])
+            except CAUGHT as fault:
+                told.append(fault_told(fault))
         case ("gather", branches):
             told.append(ctx.gather(*(_branch(steps, payload, ctx, world) for steps in branches)))
         case ("map", number, limit, steps):
@@ -422,6 +421,14 @@ def _do(step: Step, payload: Any, ctx: Context, world: World, told: list[Any]) -
         case ("child", intent, routing):
             response = ctx.route(intent, {"amount": 1}, **routing)
             told.append([response.status, response.payload, response.agent])
+
+
+def fault_told(fault: BaseException) -> list[Any]:
+    """What an agent can tell of an exception that it has caught."""
+    attributes = {name: getattr(fault, name, None) for name in ("number", "code", "value", "errno")}
+    # Arguments that cannot be recorded are replaced by the message.
+    args = [] if isinstance(fault, Unshowable) else _plain(fault.args)
+    return [type(fault).__name__, _text(fault), args, attributes]
 
 
 def _text(fault: BaseException) -> str:
@@ -452,7 +459,7 @@ def _in_threads(ctx: Context, world: World, threads: int, calls: int) -> list[li
         # The loser of a race is unwound in all of its threads, and Python prints what leaves a thread.
         with suppress(BranchCancelled):
             for call in range(calls):
-                told[number].append(ctx.effect("threaded", _effect("tick", 0, world), number, call))
+                told[number].append(ctx.effect("threaded", effect_of("tick", 0, world), number, call))
 
     copies = [contextvars.copy_context() for _ in range(threads)]
     running = [threading.Thread(target=copies[n].run, args=(run, n)) for n in range(threads)]
@@ -519,7 +526,7 @@ async def _tasks(number: int, work: Callable[[], list[Any]]) -> list[Any]:
     return list(await asyncio.gather(*(_main(work) for _ in range(number))))
 
 
-def _effect(how: str, number: int, world: World) -> Callable[..., Any]:
+def effect_of(how: str, number: int, world: World) -> Callable[..., Any]:
     def value(*_: Any, **__: Any) -> Any:
         world.met()
         return VALUES[number % len(VALUES)]
@@ -548,7 +555,7 @@ def _effect(how: str, number: int, world: World) -> Callable[..., Any]:
     return {"value": value, "tick": tick, "raise": fail, "bad": bad, "marked": marked, "typed": typed}[how]
 
 
-def _shown(value: Any) -> Any:
+def shown(value: Any) -> Any:
     """A typed answer as plain data that still tells its type."""
     if isinstance(value, Point | Label | Colour):
         assert not isinstance(value, Colour) or value is Colour.RED

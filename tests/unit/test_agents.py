@@ -5,13 +5,11 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from intentusnet import Capability, Context, IntentusRuntime
-from intentusnet.agents import AgentDefinition, Registry, define_agent, version_matcher
-from intentusnet.errors import DuplicateAgent, InvalidAgent
+from intentusnet import Context, IntentusRuntime
+from intentusnet.agents import AgentDefinition, define_agent, version_matcher
+from intentusnet.errors import InvalidAgent
 
 
 class Ticket(BaseModel):
@@ -207,14 +205,6 @@ def test_other_faults_of_a_definition_are_told_too(monkeypatch: pytest.MonkeyPat
         define_agent("a", lambda: 1, handles="x")
 
 
-def test_names_are_unique() -> None:
-    """Two agents of one name would be one in a record."""
-    runtime = IntentusRuntime()
-    runtime.agent("a", handles="x")(lambda: 1)
-    with pytest.raises(DuplicateAgent, match="'a'"):
-        runtime.agent("a", handles="y")(lambda: 1)
-
-
 def test_the_description_is_the_docstrings_first_line() -> None:
     """Unless one is given."""
 
@@ -227,60 +217,6 @@ def test_the_description_is_the_docstrings_first_line() -> None:
     assert define_agent("a", agent, handles="x").definition.description == "Says one thing."
     assert define_agent("a", agent, handles="x", description="other").definition.description == "other"
     assert define_agent("a", lambda: 1, handles="x").definition.description == ""
-
-
-# --- who is found ---
-
-
-@pytest.mark.parametrize(
-    ("handles", "version", "found"),
-    [
-        ("x", "1.0", True),
-        ("x@*", "odd", True),
-        ("x@>=1,<2", "1.5", True),
-        ("x@>=1,<2", "2.0", False),
-        ("x@>=1,<2", "odd", False),
-        ("x@==1.*", "1.7", True),
-        ("x@>=2", "3.0a1", True),
-        ("x.*", "1.0", False),
-        ("[x]", "1.0", True),
-        ("?", "1.0", True),
-        ("X", "1.0", False),
-        ("*", "1.0", True),
-    ],
-)
-def test_capabilities_are_globs_and_version_ranges(handles: str, version: str, found: bool) -> None:
-    """Case counts, the whole name has to match, and a version that is none fits no range but `*`."""
-    registry = Registry()
-    registry.add(define_agent("a", lambda: 1, handles=handles))
-    for _ in range(2):
-        assert bool(registry.candidates("x", version)) is found
-
-
-def test_an_agent_with_several_fitting_capabilities_is_one_candidate() -> None:
-    """Exact and pattern, it is called once."""
-    registry = Registry()
-    registry.add(define_agent("a", lambda: 1, handles=["x", "x@>=1", "*", Capability(intent="x")]))
-    assert [agent.name for agent in registry.candidates("x", "1.0")] == ["a"]
-    assert registry.get("a") is registry.agents()[0] and registry.get("b") is None
-
-
-def test_what_was_found_is_forgotten_when_an_agent_is_added() -> None:
-    """A registration counts from the next request on, and remembering has a bound."""
-    registry = Registry()
-    assert registry.candidates("x", "1.0") == ()
-    registry.add(define_agent("a", lambda: 1, handles="*"))
-    assert all(registry.candidates(f"x{n}", "1.0") for n in range(5000))
-
-
-@given(st.from_regex(r"[a-z*?.\[\]]{1,6}", fullmatch=True), st.from_regex(r"[a-z.]{1,6}", fullmatch=True))
-def test_exact_names_and_globs_agree(pattern: str, intent: str) -> None:
-    """The fast path for exact names finds what the glob would."""
-    from fnmatch import fnmatchcase
-
-    registry = Registry()
-    registry.add(define_agent("a", lambda: 1, handles=pattern))
-    assert bool(registry.candidates(intent, "1.0")) is fnmatchcase(intent, pattern)
 
 
 def test_version_ranges_that_cannot_be_read_are_refused() -> None:

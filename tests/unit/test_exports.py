@@ -16,6 +16,7 @@ NAMES = [
     "AgentFailure",
     "AgentResponse",
     "AsyncBound",
+    "AsyncContext",
     "AttemptSummary",
     "Caller",
     "Capability",
@@ -77,6 +78,7 @@ RUNTIME = {
         "priority, timeout, idempotency_key, traceparent"
     ),
     "plan": "self, envelope",
+    "remove": "self, name, version",
     "policy": None,
     "route": (
         "self, intent, payload, *, strategy, target, fallback, prefer, caller, roles, tenant, tags, "

@@ -132,7 +132,7 @@ def test_a_loser_that_came_to_its_end_in_time_keeps_its_answer(store: Any) -> No
     runtime = IntentusRuntime(store=store())
     runtime.agent("a", handles="x")(gives(1))
     envelope = runtime.envelope("x")
-    session = runtime._open_session(Request(envelope, b"null"), runtime.plan(envelope))
+    session = runtime._engine.open_session(Request(envelope, b"null"), runtime.plan(envelope))
     own, other = Answer(ok=True, data=b"1"), Answer(ok=False, data=b"{}", refused=True)
     question = Question("", 0, "agent", "a")
     assert session.end(session.begin(question), own) is own

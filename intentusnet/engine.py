@@ -1,0 +1,206 @@
+"""`Engine`: what a router and its agents need of the world, wired together for one runtime.
+
+It opens the sessions, calls the agents as isolated as they ask, routes what they route, and knows which
+executions are under way, so that they can be cancelled.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import functools
+import threading
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from intentusnet.agents import Agent
+from intentusnet.asker import World
+from intentusnet.capture import Capture
+from intentusnet.capture.arguments import redacted
+from intentusnet.context import call_agent
+from intentusnet.errors import RecordNotFound
+from intentusnet.ids import Clock, Ids
+from intentusnet.replay.environment import Environments
+from intentusnet.replay.live import LiveSession, Opening, WriteAhead
+from intentusnet.replay.unrecorded import UnrecordedSession
+from intentusnet.response import AgentResponse
+from intentusnet.routing.control import Control
+from intentusnet.routing.isolation import Call, Isolation
+from intentusnet.routing.plan import Plan
+from intentusnet.routing.router import IntentRouter, Recorder, Request
+from intentusnet.stores.base import ExecutionStore
+from intentusnet.transcript import Answer, Session
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
+    from concurrent.futures import ThreadPoolExecutor
+
+T = TypeVar("T")
+
+#: Threads that wait for the disk on behalf of event loops; they share its syncs, so more of them are faster.
+_WAITING: Final = 64
+
+#: The event loop on which asynchronous children of plain agents are awaited.
+_loop: contextvars.ContextVar[AbstractEventLoop | None] = contextvars.ContextVar(
+    "intentusnet_loop", default=None
+)
+
+
+class Engine:
+    """See the module; mutable, for many threads and event loops.
+
+    Args:
+        store: where executions are recorded; None for nowhere.
+        clock, ids, environ: the world's.
+        capture: what hooks are to catch.
+        write_ahead: see `IntentusRuntime`.
+        isolation: runs the agents.
+    """
+
+    #: Set by the runtime: the two need each other.
+    router: IntentRouter
+
+    def __init__(
+        self,
+        *,
+        store: ExecutionStore | None,
+        clock: Clock,
+        ids: Ids,
+        environ: Mapping[str, str],
+        capture: Capture | None,
+        write_ahead: WriteAhead,
+        isolation: Isolation,
+        environments: Environments,
+    ) -> None:
+        self.isolation = isolation
+        self.environments = environments
+        self.world = World(
+            clock, ids, environ, self._route_child, self._route_child_async, self.off_loop, capture, redacted
+        )
+        self.write_ahead: WriteAhead = write_ahead
+        self.on_recorded: Callable[[str], None] | None = None
+        self.on_recorded_async: Callable[[str], Awaitable[None]] | None = None
+        self._store = store
+        self._clock = clock
+        self._ids = ids
+        self._running: dict[str, Control] = {}
+        self._lock = threading.Lock()
+        self._pool: ThreadPoolExecutor | None = None
+
+    def open_session(self, request: Request, plan: Plan) -> Recorder:
+        """See `Hands.open_session`."""
+        execution_id = self._ids.execution_id()
+        store, control = self._store, request.control
+        if control is not None:
+            self._running[execution_id] = control
+        if store is None:
+            return UnrecordedSession(execution_id, request, self._clock)
+        if control is not None:
+            control.looks(functools.partial(store.custody.wants_stopped, execution_id))
+        opening = self.opening(plan)
+        try:
+            return LiveSession(execution_id, request, plan, store=store, clock=self._clock, opening=opening)
+        except BaseException:
+            self._running.pop(execution_id, None)
+            raise
+
+    def opening(self, plan: Plan) -> Opening:
+        """What the first entry of an execution says beside envelope and plan."""
+        return Opening(self.environments.encoded(plan), self.write_ahead)
+
+    def ended(self, execution_id: str) -> None:
+        """See `Hands.ended`."""
+        control = self._running.pop(execution_id, None)
+        if control is not None and control.reason is not None and self._store is not None:
+            self._store.custody.stopped(execution_id)
+
+    def recorded(self, execution_id: str) -> None:
+        """See `Hands.recorded`."""
+        if self.on_recorded is not None:
+            self.on_recorded(execution_id)
+
+    async def recorded_async(self, execution_id: str) -> None:
+        """See `Hands.recorded_async`."""
+        if self.on_recorded_async is not None:
+            await self.on_recorded_async(execution_id)
+
+    def call_agent(self, agent: Agent, attempt: int, request: Request, session: Session) -> Answer:
+        """See `Hands.call_agent`."""
+        return self.isolation.call(
+            Call(agent, attempt, request, session),
+            lambda: call_agent(agent, attempt, request, session, self.world),
+        )
+
+    async def call_agent_async(
+        self, agent: Agent, attempt: int, request: Request, session: Session
+    ) -> Answer:
+        """See `Hands.call_agent_async`."""
+        from asyncio import get_running_loop
+
+        from intentusnet.async_context import call_agent_awaiting
+        from intentusnet.routing.awaiting import finished, in_thread
+
+        if agent.is_async:
+            return await self.isolation.call_awaiting(
+                Call(agent, attempt, request, session),
+                lambda: call_agent_awaiting(agent, attempt, request, session, self.world),
+            )
+        token = _loop.set(get_running_loop())
+        try:
+            calling = in_thread(lambda: self.call_agent(agent, attempt, request, session))
+            return await finished(calling, request.control or Control())
+        finally:
+            _loop.reset(token)
+
+    def off_loop(self, function: Callable[[], T]) -> Awaitable[T]:
+        """See `OffLoop`."""
+        from asyncio import get_running_loop
+
+        with self._lock:
+            if self._pool is None:
+                from concurrent.futures import ThreadPoolExecutor
+
+                self._pool = ThreadPoolExecutor(_WAITING, thread_name_prefix="intentusnet-disk")
+        return get_running_loop().run_in_executor(self._pool, function)
+
+    def cancel(self, execution_id: str, reason: str) -> bool:
+        """See `IntentusRuntime.cancel`."""
+        control = self._running.get(execution_id)
+        if control is not None:
+            control.cancel(reason)
+            return True
+        store = self._store
+        if store is None or not _is_running(store, execution_id):
+            return False
+        store.custody.ask_to_stop(execution_id, reason)
+        if _is_running(store, execution_id):
+            return True
+        store.custody.stopped(execution_id)
+        return False
+
+    def close(self) -> None:
+        """Gives back what it holds."""
+        with self._lock:
+            pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.shutdown()
+
+    def _route_child(self, request: Request) -> AgentResponse:
+        loop = _loop.get()
+        if loop is not None and any(
+            agent.is_async for agent in self.router.plan(request.envelope, request.depth).steps
+        ):
+            from asyncio import run_coroutine_threadsafe
+
+            return run_coroutine_threadsafe(self.router.route_request_async(request), loop).result()
+        return self.router.route_request(request)
+
+    async def _route_child_async(self, request: Request) -> AgentResponse:
+        return await self.router.route_request_async(request)
+
+
+def _is_running(store: ExecutionStore, execution_id: str) -> bool:
+    try:
+        record = store.get(execution_id)
+    except RecordNotFound:
+        return False
+    return record.outcome is None and store.custody.is_running(execution_id, record.runner)

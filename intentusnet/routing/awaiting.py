@@ -1,0 +1,218 @@
+"""The asynchronous driver: makes the attempts that the core asks for, each in a task.
+
+The core, the questions and the record are those of the driver in ``drivers``; only who waits is another. A
+task that is cancelled while it drives an execution cancels the execution: it is driven to its end, which is
+on record, and then the task is cancelled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import threading
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any, TypeVar
+
+from intentusnet import values
+from intentusnet.errors import BranchCancelled
+from intentusnet.routing.control import TASK_CANCELLED, Control
+from intentusnet.routing.drivers import SIGNALS, OffLoop, agent_question, lost, race_question
+from intentusnet.routing.plan import Plan
+from intentusnet.routing.strategies import Attempts, Finished, Outcome, route
+from intentusnet.transcript import Answer, Session
+
+T = TypeVar("T")
+
+#: Calls the agent of attempt k, which that stops, and says how it ended.
+InvokeAsync = Callable[[int, Control], Awaitable[Answer]]
+
+
+async def drive_async(
+    plan: Plan, session: Session, invoke: InvokeAsync, control: Control, off_loop: OffLoop
+) -> Outcome:
+    """Runs the core of a plan to its end.
+
+    Args:
+        plan: who is called.
+        session: where answers come from.
+        invoke: calls the agent of an attempt; asked only if the session has no answer.
+        control: stops the execution; the task that runs this stops it, too, by being cancelled.
+        off_loop: calls what may wait for a disk.
+    """
+
+    async def attempt(number: int, control: Control) -> Answer:
+        question = agent_question(plan, number)
+        if session.waits and question.side_effect != "read_only":
+            ticket = await finished(off_loop(lambda: session.begin(question)), control)
+        else:
+            ticket = session.begin(question)
+        if ticket.answer is not None:
+            return ticket.answer
+        return session.end(ticket, await invoke(number, control))
+
+    core = route(plan)
+    try:
+        command = next(core)
+        while True:
+            command = core.send(await _perform(command, plan, session, attempt, control))
+    except StopIteration as stop:
+        outcome: Outcome = stop.value
+        return outcome
+
+
+async def _perform(
+    command: Attempts, plan: Plan, session: Session, attempt: InvokeAsync, control: Control
+) -> Finished:
+    if command.race:
+        return await _race(command.numbers, plan, session, attempt, control)
+    if len(command.numbers) == 1:
+        return Finished((await attempt(command.numbers[0], control),))
+    return Finished(await _all(command.numbers, attempt, control))
+
+
+async def _all(numbers: Sequence[int], attempt: InvokeAsync, control: Control) -> list[Answer]:
+    async def one(number: int) -> Answer:
+        return await attempt(number, control)
+
+    tasks = [asyncio.ensure_future(one(number)) for number in numbers]
+    for task in tasks:
+        await finished(_settled(task), control)
+    return _results(tasks)
+
+
+async def _race(
+    numbers: Sequence[int], plan: Plan, session: Session, attempt: InvokeAsync, control: Control
+) -> Finished:
+    """All at once until one succeeds; see ``drivers``."""
+    ticket = session.begin(race_question(plan))
+    if ticket.answer is not None:
+        return Finished(await _all(numbers, attempt, control), values.decode(ticket.answer.data))
+    runners = {number: Control(control) for number in numbers}
+
+    async def one(number: int) -> tuple[int, Answer]:
+        return number, await attempt(number, runners[number])
+
+    waiting = {asyncio.ensure_future(one(number)) for number in numbers}
+    for task in waiting:
+        task.add_done_callback(retrieve)
+    answers: dict[int, Answer] = {}
+    winner = None
+    while winner is None and waiting:
+        done, waiting = await finished(
+            asyncio.ensure_future(asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)), control
+        )
+        for number, answer in sorted(task.result() for task in done):
+            answers[number] = answer
+            if answer.ok and winner is None:
+                winner = number
+    for number in numbers:
+        if number not in answers:
+            answers[number] = lost(plan, session, number)
+            runners[number].cancel("another agent has won the race")
+    session.end(ticket, Answer(ok=True, data=values.dumps(winner)))
+    return Finished([answers[number] for number in numbers], winner)
+
+
+async def finished(future: Awaitable[T], control: Control) -> T:
+    """What something comes to that is to be waited for even if the task that waits is cancelled.
+
+    Then the execution is cancelled instead, which brings it to its end.
+    """
+    waited_for = asyncio.ensure_future(future)
+    while not waited_for.done():
+        try:
+            await asyncio.wait((waited_for,))
+        except asyncio.CancelledError:
+            control.cancel(TASK_CANCELLED)
+    return waited_for.result()
+
+
+async def in_thread(function: Callable[[], T]) -> T:
+    """Calls a function in a thread of its own, with a copy of the context.
+
+    Not in a pool: agents wait for their children, and a pool that is full of those who wait makes none.
+    """
+    loop = asyncio.get_running_loop()
+    ended = loop.create_future()
+
+    def settle(result: T | None, fault: BaseException | None) -> None:
+        if ended.cancelled():
+            return
+        if fault is None:
+            ended.set_result(result)
+        else:
+            ended.set_exception(fault)
+
+    def run() -> None:
+        try:
+            told: tuple[T | None, BaseException | None] = function(), None
+        except BaseException as fault:  # noqa: BLE001 - handed to whoever awaits it
+            told = None, fault
+        loop.call_soon_threadsafe(settle, *told)
+
+    thread = threading.Thread(
+        target=contextvars.copy_context().run, args=(run,), name="intentusnet-agent", daemon=True
+    )
+    thread.start()
+    result: T = await ended
+    return result
+
+
+async def concurrently(
+    calls: Sequence[Callable[[], Coroutine[Any, Any, T]]], limit: int | None = None
+) -> list[T]:
+    """Runs the calls at once, each in a task of its own with a copy of the caller's context.
+
+    Args:
+        calls: what is called.
+        limit: so many at once; without it all of them.
+
+    Returns:
+        Their results, in the order of the calls.
+
+    Raises:
+        BaseException: of the calls that raised, the first in the order of the calls, when all have ended; a
+            signal before any other, because nobody may swallow it.
+    """
+    turn = asyncio.Semaphore(len(calls) or 1 if limit is None else limit)
+    over = False
+
+    async def run(call: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        nonlocal over
+        async with turn:
+            if over:
+                raise BranchCancelled("a branch before it was cancelled")
+            try:
+                return await call()
+            except (BranchCancelled, KeyboardInterrupt):
+                over = True  # nobody waits for the rest
+                raise
+
+    tasks = [asyncio.ensure_future(run(call)) for call in calls]
+    try:
+        if tasks:
+            await asyncio.wait(tasks)
+    except asyncio.CancelledError:
+        for task in tasks:
+            task.cancel()
+            task.add_done_callback(retrieve)
+        raise
+    return _results(tasks)
+
+
+def _results(tasks: Sequence[asyncio.Task[T]]) -> list[T]:
+    faults = [task.exception() if not task.cancelled() else asyncio.CancelledError() for task in tasks]
+    raised = [fault for fault in faults if fault is not None]
+    for fault in sorted(raised, key=lambda fault: not isinstance(fault, SIGNALS)):
+        raise fault
+    return [task.result() for task in tasks]
+
+
+async def _settled(task: asyncio.Task[Any]) -> None:
+    await asyncio.wait((task,))
+
+
+def retrieve(task: asyncio.Future[Any]) -> None:
+    """Nobody waits for what a task that was cut off comes to, and asyncio is not to complain of that."""
+    if not task.cancelled():
+        task.exception()

@@ -1,0 +1,93 @@
+"""How an agent's body is called: the one seam through which all of them are.
+
+Whatever the agent does, an `Answer` comes out: a value of its output type, or an `ErrorInfo`. Only signals
+of the router itself, and the user's Ctrl-C, pass through.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from typing import Any
+
+from intentusnet.agents import Agent
+from intentusnet.errors import ControlSignal, DeadlineExceeded, InvalidInput, UnrecordableValue
+from intentusnet.response import ErrorCode, ErrorInfo, message_of
+from intentusnet.transcript import Answer
+
+
+def call_inline(agent: Agent, payload: bytes, context: Any) -> Answer:
+    """Calls an agent in the caller's thread, with a payload that is its own copy.
+
+    Args:
+        agent: whom to call.
+        payload: the encoded payload; decoded, and validated against the agent's type, for this call alone.
+        context: handed to the agent if it asks for one.
+    """
+    try:
+        argument = agent.input.decode(payload)
+    except InvalidInput as fault:
+        return _failed(_misfit(agent, fault))
+    try:
+        result = agent.call(argument, context)
+    except BaseException as fault:  # noqa: BLE001 - exceptions of agents never escape the router
+        return _raised(agent, fault)
+    return _returned(agent, result)
+
+
+async def call_awaiting(agent: Agent, payload: bytes, context: Any) -> Answer:
+    """The same for an asynchronous agent, in the caller's task."""
+    try:
+        argument = agent.input.decode(payload)
+    except InvalidInput as fault:
+        return _failed(_misfit(agent, fault))
+    try:
+        result = agent.call(argument, context)
+        if isinstance(result, Awaitable):
+            result = await result
+    except BaseException as fault:  # noqa: BLE001 - exceptions of agents never escape the router
+        return _raised(agent, fault)
+    return _returned(agent, result)
+
+
+def _raised(agent: Agent, fault: BaseException) -> Answer:
+    if isinstance(fault, (ControlSignal, KeyboardInterrupt)):
+        raise fault
+    if isinstance(fault, DeadlineExceeded):
+        return _failed(_late(agent, fault))
+    return _failed(ErrorInfo.from_exception(fault))
+
+
+def _returned(agent: Agent, result: Any) -> Answer:
+    try:
+        return Answer(ok=True, data=agent.output.encode(result))
+    except UnrecordableValue as fault:
+        return _failed(
+            ErrorInfo(
+                code=ErrorCode.INTERNAL_AGENT_ERROR,
+                message=f"agent {agent.name!r} returned what it may not: {fault}",
+                type=type(fault).__name__,
+                details=dict(fault.as_dict()),
+            )
+        )
+
+
+def _failed(error: ErrorInfo) -> Answer:
+    return Answer(ok=False, data=error.encode())
+
+
+def _late(agent: Agent, fault: DeadlineExceeded) -> ErrorInfo:
+    # It stopped where it was, which says nothing of what its body had done by then.
+    harmless = agent.definition.side_effect == "read_only"
+    return ErrorInfo(
+        code=ErrorCode.AGENT_TIMEOUT if harmless else ErrorCode.IN_DOUBT,
+        message=f"agent {agent.name!r} stopped in its work: {message_of(fault)}",
+        type=type(fault).__name__,
+    )
+
+
+def _misfit(agent: Agent, fault: InvalidInput) -> ErrorInfo:
+    return ErrorInfo(
+        code=ErrorCode.VALIDATION_ERROR,
+        message=f"the payload does not fit agent {agent.name!r}: {fault}",
+        details={"agent": agent.name, "faults": getattr(fault, "faults", [fault.as_dict()])},
+    )

@@ -1,0 +1,96 @@
+"""`Control`: whether an execution may go on, for whoever wants to stop it and for whoever waits for it.
+
+An execution that is nested in another one has a control of its own, which stops with that one's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Final
+
+#: Seconds between two looks at what other processes want; so late may a cancellation from elsewhere come.
+LOOK_EVERY: Final = 0.05
+#: Why an execution is stopped whose task was.
+TASK_CANCELLED: Final = "its task was cancelled"
+
+
+class Control:
+    """Stops one execution, and those that it asks for; mutable, for many threads.
+
+    Args:
+        parent: of the execution that asked for this one.
+    """
+
+    __slots__ = ("_lock", "_look", "_looked", "_parent", "_reason", "_wake")
+
+    def __init__(self, parent: Control | None = None) -> None:
+        self._parent = parent
+        self._look: Callable[[], str | None] | None = None
+        self._looked = 0.0
+        self._reason: str | None = None
+        self._wake: list[Callable[[], None]] = []
+        self._lock = threading.Lock()
+
+    @property
+    def reason(self) -> str | None:
+        """Why the execution is to stop; None if it may go on."""
+        return self._reason if self._parent is None else self._reason or self._parent.reason
+
+    def looks(self, look: Callable[[], str | None]) -> None:
+        """From now on asks, now and then, whether another process wants it stopped: why, or None."""
+        self._look, self._looked = look, time.monotonic()
+
+    def cancel(self, reason: str) -> None:
+        """Stops it: what it asks from now on is refused, and who waits for it is woken."""
+        with self._lock:
+            if self._reason is None:
+                self._reason = reason
+            wake, self._wake = self._wake, []
+        for call in wake:
+            call()
+
+    def check(self) -> str | None:
+        """Why the execution is to stop, other processes' wishes included, as far as it is time to look."""
+        if self._look is not None and self._reason is None:
+            now = time.monotonic()
+            if now - self._looked >= LOOK_EVERY:
+                self._looked = now
+                wanted = self._look()
+                if wanted is not None:
+                    self.cancel(wanted)
+        return self.reason if self._parent is None else self._reason or self._parent.check()
+
+    def wait(self, seconds: float) -> str | None:
+        """Waits, but no longer than until it is stopped: then why."""
+        woken = threading.Event()
+        with self.wakes(woken.set):
+            end = time.monotonic() + seconds
+            while not woken.wait(min(max(end - time.monotonic(), 0), LOOK_EVERY)):
+                self.check()
+                if time.monotonic() >= end:
+                    break
+        return self.reason
+
+    @contextlib.contextmanager
+    def wakes(self, call: Callable[[], None]) -> Iterator[None]:
+        """Has something called if it is stopped while this lasts, at once if it is already."""
+        above = contextlib.nullcontext() if self._parent is None else self._parent.wakes(call)
+        with above:
+            with self._lock:
+                stopped = self._reason is not None
+                if not stopped:
+                    self._wake.append(call)
+            if stopped:
+                call()
+            try:
+                yield
+            finally:
+                with self._lock, contextlib.suppress(ValueError):  # it was called
+                    self._wake.remove(call)
+
+
+#: For executions that nobody can stop.
+NEVER: Final = Control()

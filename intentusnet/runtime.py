@@ -30,7 +30,7 @@ from intentusnet.ids import SYSTEM_CLOCK, SYSTEM_IDS, Clock, Ids
 from intentusnet.log.durability import Durability, check_durability
 from intentusnet.policy import (
     NO_POLICY,
-    CompiledPolicy,
+    Policy,
     PolicySource,
     compile_policy,
     load_policy,
@@ -57,7 +57,8 @@ class IntentusRuntime(Registering, Replaying):
 
     Args:
         store: None (nothing is recorded), a directory, or a store.
-        policy: None (everything is allowed), a TOML or JSON file, its parsed content, or a compiled policy.
+        policy: None (everything is allowed), a TOML or JSON file, its parsed content, or what an engine has
+            compiled: see `Policy`.
         clock, ids: time and chance; the machine's own unless given.
         environ: what `Context.env` reads; the process's own unless given.
         write_ahead: "calls" writes down each call before it is made; "effects" writes executions of read-only
@@ -79,7 +80,7 @@ class IntentusRuntime(Registering, Replaying):
         self,
         *,
         store: ExecutionStore | str | os.PathLike[str] | None = None,
-        policy: CompiledPolicy | PolicySource | Mapping[str, Any] | str | os.PathLike[str] | None = None,
+        policy: Policy | PolicySource | Mapping[str, Any] | str | os.PathLike[str] | None = None,
         clock: Clock = SYSTEM_CLOCK,
         ids: Ids = SYSTEM_IDS,
         environ: Mapping[str, str] | None = None,
@@ -138,7 +139,7 @@ class IntentusRuntime(Registering, Replaying):
         return self._router
 
     @property
-    def policy(self) -> CompiledPolicy:
+    def policy(self) -> Policy:
         """The policy in force."""
         return self._router.policy
 
@@ -151,7 +152,7 @@ class IntentusRuntime(Registering, Replaying):
         self,
         *,
         store: ExecutionStore | str | os.PathLike[str] | None = None,
-        policy: CompiledPolicy | PolicySource | Mapping[str, Any] | str | os.PathLike[str] | None = None,
+        policy: Policy | PolicySource | Mapping[str, Any] | str | os.PathLike[str] | None = None,
     ) -> Self:
         """A runtime with the same agents, and with another store or policy where one is given."""
         other = type(self)(
@@ -370,14 +371,12 @@ _LONGEST_TIMEOUT: Final = 366 * 24 * 3600.0
 
 
 def _compiled(
-    policy: CompiledPolicy | PolicySource | Mapping[str, Any] | str | os.PathLike[str] | None,
-) -> CompiledPolicy:
+    policy: Policy | PolicySource | Mapping[str, Any] | str | os.PathLike[str] | None,
+) -> Policy:
     if policy is None:
         return NO_POLICY
-    if isinstance(policy, CompiledPolicy):
-        return policy
     if isinstance(policy, str | os.PathLike):
         policy = load_policy(Path(policy))
     elif isinstance(policy, Mapping):
         policy = parse_policy(dict(policy), "policy")
-    return compile_policy(policy)
+    return compile_policy(policy) if isinstance(policy, PolicySource) else policy

@@ -12,7 +12,7 @@ from intentusnet.cli.app import Invocation, pass_invocation, shared_options
 if TYPE_CHECKING:
     from intentusnet.cli.output import Output
     from intentusnet.cli.settings import Setting, Settings
-    from intentusnet.policy import CompiledPolicy
+    from intentusnet.policy import Policy
     from intentusnet.runtime import IntentusRuntime
 
 
@@ -97,9 +97,10 @@ def _policy(
 ) -> tuple[dict[str, str | None], dict[str, Any]]:
     from intentusnet.cli.settings import configured_policy
     from intentusnet.errors import IntentusError
+    from intentusnet.policy import CompiledPolicy
 
     setting = _setting(settings.policy)
-    policy: CompiledPolicy | None = None
+    policy: Policy | None = None
     problem: dict[str, str] | None = None
     if settings.policy.value is not None:
         try:
@@ -108,11 +109,15 @@ def _policy(
             problem = fault.as_dict()
     elif runtime is not None and runtime.policy.digest is not None:
         policy = runtime.policy
-        setting = {"value": policy.source.where or None, "source": "app"}
+        setting = {"value": None, "source": "app"}
+    # Rules in a file are what this package's own engine is made of; others have what is theirs.
+    rules = policy.source if isinstance(policy, CompiledPolicy) else None
+    if rules is not None and setting["source"] == "app":
+        setting["value"] = rules.where or None
     state = {
         "digest": None if policy is None else policy.digest,
-        "rules": None if policy is None else len(policy.source.rules),
-        "default": None if policy is None else policy.source.default,
+        "rules": None if rules is None else len(rules.rules),
+        "default": None if rules is None else rules.default,
         "error": problem,
     }
     return setting, state

@@ -144,6 +144,8 @@ def _app(state: dict[str, Any], name: str | None) -> Check:
 def _policy(invocation: Invocation, state: dict[str, Any]) -> Check:
     if state["error"] is not None:
         return Check("policy", "fault", *_told(state["error"]))
+    from intentusnet.policy import CompiledPolicy
+
     if state["digest"] is None:
         return Check("policy", "ok", "none: everything is allowed")
     if invocation.settings.policy.value is not None:
@@ -152,7 +154,10 @@ def _policy(invocation: Invocation, state: dict[str, Any]) -> Check:
         findings = findings_of(load_policy(invocation.settings.policy.value))
     else:
         with invocation.foreign_code():
-            findings = findings_of(invocation.runtime().policy.source)
+            policy = invocation.runtime().policy
+        if not isinstance(policy, CompiledPolicy):
+            return Check("policy", "ok", f"of the app's own engine, {state['digest'][:12]}")
+        findings = findings_of(policy.source)
     rules = f"{state['rules']} rule{'s' * (state['rules'] != 1)}, default {state['default']}"
     if findings:
         told = "; ".join(f"{found.rule or 'the policy'}: {found.message}" for found in findings[:3])

@@ -45,7 +45,7 @@ def candidates_of(
     """For whom is decided, and why for nobody. Without an app an agent is a name; None is one not known."""
     from intentusnet.errors import InvalidInput
     from intentusnet.policy import AgentFacts
-    from intentusnet.routing.plan import agent_facts
+    from intentusnet.policy.facts import agent_facts
 
     if runtime is None:
         return [None if name is None else AgentFacts(name)], None

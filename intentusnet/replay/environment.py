@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from intentusnet import values
 from intentusnet.agents import Agent
-from intentusnet.policy import CompiledPolicy
+from intentusnet.policy.engine import Policy
 from intentusnet.routing.plan import Plan
 
 #: Environments are remembered for that many lists of candidates.
@@ -24,7 +24,7 @@ class Environments:
         policy: the policy in force.
     """
 
-    def __init__(self, policy: CompiledPolicy) -> None:
+    def __init__(self, policy: Policy) -> None:
         self._policy = policy
         self._encoded: dict[tuple[Agent, ...], bytes] = {}
 

@@ -16,8 +16,10 @@ from intentusnet.agents import Agent
 from intentusnet.envelope import IntentEnvelope, IntentRef, RoutingStrategy
 from intentusnet.errors import InvalidAgent
 from intentusnet.fingerprint import compared_plan
-from intentusnet.policy.compile import NO_POLICY, CompiledPolicy
+from intentusnet.policy.compile import NO_POLICY
 from intentusnet.policy.decide import AgentFacts, Decision, EnvelopeFacts
+from intentusnet.policy.engine import Policy
+from intentusnet.policy.facts import agent_facts, facts_of
 from intentusnet.record import implied_steps
 from intentusnet.registry import Registry
 from intentusnet.response import ErrorCode, ErrorInfo
@@ -96,27 +98,8 @@ class Plan:
         return tuple(attempt for attempt, kind in enumerate(side_effects) if kind != "read_only")
 
 
-def facts_of(envelope: IntentEnvelope) -> EnvelopeFacts:
-    """What policy rules may know of an envelope."""
-    return EnvelopeFacts(
-        intent=envelope.intent.name,
-        version=envelope.intent.version,
-        payload=envelope.payload,
-        caller=envelope.caller.name,
-        roles=envelope.caller.roles,
-        tenant=envelope.caller.tenant,
-        tags=envelope.tags,
-    )
-
-
-def agent_facts(agent: Agent) -> AgentFacts:
-    """What policy rules may know of an agent."""
-    definition = agent.definition
-    return AgentFacts(name=definition.name, version=definition.version, side_effect=definition.side_effect)
-
-
 def make_plan(
-    envelope: IntentEnvelope, registry: Registry, policy: CompiledPolicy, *, depth: int = 0, max_depth: int
+    envelope: IntentEnvelope, registry: Registry, policy: Policy, *, depth: int = 0, max_depth: int
 ) -> Plan:
     """Decides who may handle the intent and who is called.
 

@@ -10,7 +10,7 @@ from intentusnet.agents import Agent
 from intentusnet.envelope import IntentEnvelope
 from intentusnet.errors import ConfigurationError
 from intentusnet.log.durability import Durability
-from intentusnet.policy.compile import CompiledPolicy
+from intentusnet.policy.engine import Policy
 from intentusnet.record import ParentLink
 from intentusnet.registry import Registry
 from intentusnet.response import AgentResponse, AttemptSummary, ErrorInfo
@@ -105,7 +105,7 @@ class IntentRouter:
         max_depth: how many executions one may be nested in.
     """
 
-    def __init__(self, registry: Registry, policy: CompiledPolicy, hands: Hands, *, max_depth: int) -> None:
+    def __init__(self, registry: Registry, policy: Policy, hands: Hands, *, max_depth: int) -> None:
         self.registry = registry
         self.policy = policy
         self._hands = hands

@@ -29,7 +29,7 @@ from intentusnet.errors import ControlSignal, InvalidInput
 from intentusnet.ids import SYSTEM_CLOCK
 from intentusnet.response import AgentResponse
 from intentusnet.routing.awaiting import concurrently
-from intentusnet.routing.bodies import call_awaiting
+from intentusnet.routing.bodies import call_awaiting, is_cancellation
 from intentusnet.routing.router import Request
 from intentusnet.scopes import covered, inside_effect
 from intentusnet.transcript import Answer, Question, Session, Ticket
@@ -38,7 +38,7 @@ T = TypeVar("T")
 Item = TypeVar("Item")
 
 #: These are nobody's answer.
-_PASSING = (ControlSignal, KeyboardInterrupt, asyncio.CancelledError)
+_PASSING = (ControlSignal, KeyboardInterrupt)
 
 
 class AsyncContext(BaseContext):
@@ -77,7 +77,9 @@ class AsyncContext(BaseContext):
                     answer = answer_of(name, codec, await _awaited(function(*args, **kwargs)))
             except _PASSING:
                 raise
-            except BaseException as raised_by_it:  # noqa: BLE001 - whatever it is, it is the answer
+            except BaseException as raised_by_it:
+                if is_cancellation(raised_by_it):
+                    raise
                 fault, answer = raised_by_it, raised.capture(raised_by_it)
             answer = self._session.end(ticket, answer)
             if fault is not None:
@@ -103,11 +105,18 @@ class AsyncContext(BaseContext):
         self._check_time()
         question = self._question("sleep", "sleep", values.encode_arguments((seconds,), {}))
         ticket = self._session.begin(question)
-        if ticket.answer is None:
-            await self._pause(seconds)
-            self._session.end(ticket, Answer(ok=True, data=values.encode(None)))
+        answer = ticket.answer
+        if answer is None:
+            try:
+                await self._pause(seconds)
+                slept = Answer(ok=True, data=values.encode(None))
+            except Exception as fault:  # noqa: BLE001 - whatever it is, it is the answer
+                slept = raised.capture(fault)
+            answer = self._session.end(ticket, slept)
         else:
             await asyncio.sleep(0)
+        if not answer.ok:
+            raise raised.revive(answer.data)
         self._check_time()
 
     async def route(

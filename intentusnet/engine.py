@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import contextvars
 import functools
+import os
 import threading
+import weakref
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -31,7 +33,7 @@ from intentusnet.stores.base import ExecutionStore
 from intentusnet.transcript import Answer, Session
 
 if TYPE_CHECKING:
-    from asyncio import AbstractEventLoop
+    from asyncio import AbstractEventLoop, Future
     from concurrent.futures import ThreadPoolExecutor
 
 T = TypeVar("T")
@@ -85,23 +87,30 @@ class Engine:
         self._running: dict[str, Control] = {}
         self._lock = threading.Lock()
         self._pool: ThreadPoolExecutor | None = None
+        _ALL.add(self)
 
     def open_session(self, request: Request, plan: Plan) -> Recorder:
         """See `Hands.open_session`."""
         execution_id = self._ids.execution_id()
-        store, control = self._store, request.control
-        if control is not None:
-            self._running[execution_id] = control
-        if store is None:
-            return UnrecordedSession(execution_id, request, self._clock)
-        if control is not None:
-            control.looks(functools.partial(store.custody.wants_stopped, execution_id))
-        opening = self.opening(plan)
+        self.begun(execution_id, request)
         try:
-            return LiveSession(execution_id, request, plan, store=store, clock=self._clock, opening=opening)
+            if self._store is None:
+                return UnrecordedSession(execution_id, request, self._clock)
+            opening = self.opening(plan)
+            return LiveSession(
+                execution_id, request, plan, store=self._store, clock=self._clock, opening=opening
+            )
         except BaseException:
             self._running.pop(execution_id, None)
             raise
+
+    def begun(self, execution_id: str, request: Request) -> None:
+        """Takes note that an execution is under way, and can be cancelled, until it has `ended`."""
+        if request.control is None:
+            return
+        self._running[execution_id] = request.control
+        if self._store is not None:
+            request.control.looks(functools.partial(self._store.custody.wants_stopped, execution_id))
 
     def opening(self, plan: Plan) -> Opening:
         """What the first entry of an execution says beside envelope and plan."""
@@ -110,7 +119,8 @@ class Engine:
     def ended(self, execution_id: str) -> None:
         """See `Hands.ended`."""
         control = self._running.pop(execution_id, None)
-        if control is not None and control.reason is not None and self._store is not None:
+        if control is not None and self._store is not None:
+            # Somebody may have asked since it was last looked at, too late to be heard.
             self._store.custody.stopped(execution_id)
 
     def recorded(self, execution_id: str) -> None:
@@ -139,19 +149,20 @@ class Engine:
         from intentusnet.async_context import call_agent_awaiting
         from intentusnet.routing.awaiting import finished, in_thread
 
-        if agent.is_async:
-            return await self.isolation.call_awaiting(
-                Call(agent, attempt, request, session),
-                lambda: call_agent_awaiting(agent, attempt, request, session, self.world),
-            )
-        token = _loop.set(get_running_loop())
+        # An asynchronous agent is in the loop, and must not wait there for what the loop is to do.
+        token = _loop.set(None if agent.is_async else get_running_loop())
         try:
+            if agent.is_async:
+                return await self.isolation.call_awaiting(
+                    Call(agent, attempt, request, session),
+                    lambda: call_agent_awaiting(agent, attempt, request, session, self.world),
+                )
             calling = in_thread(lambda: self.call_agent(agent, attempt, request, session))
             return await finished(calling, request.control or Control())
         finally:
             _loop.reset(token)
 
-    def off_loop(self, function: Callable[[], T]) -> Awaitable[T]:
+    def off_loop(self, function: Callable[[], T]) -> Future[T]:
         """See `OffLoop`."""
         from asyncio import get_running_loop
 
@@ -160,7 +171,8 @@ class Engine:
                 from concurrent.futures import ThreadPoolExecutor
 
                 self._pool = ThreadPoolExecutor(_WAITING, thread_name_prefix="intentusnet-disk")
-        return get_running_loop().run_in_executor(self._pool, function)
+            # Under the lock, so that nobody shuts it down between the two.
+            return get_running_loop().run_in_executor(self._pool, function)
 
     def cancel(self, execution_id: str, reason: str) -> bool:
         """See `IntentusRuntime.cancel`."""
@@ -184,6 +196,13 @@ class Engine:
         if pool is not None:
             pool.shutdown()
 
+    def after_fork(self) -> None:
+        """Starts afresh in a child process: threads and executions are the parent's."""
+        self._lock = threading.Lock()
+        self._running = {}
+        self._pool = None
+        self.isolation.after_fork()
+
     def _route_child(self, request: Request) -> AgentResponse:
         loop = _loop.get()
         if loop is not None and any(
@@ -204,3 +223,15 @@ def _is_running(store: ExecutionStore, execution_id: str) -> bool:
     except RecordNotFound:
         return False
     return record.outcome is None and store.custody.is_running(execution_id, record.runner)
+
+
+_ALL: weakref.WeakSet[Engine] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for engine in list(_ALL):
+        engine.after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

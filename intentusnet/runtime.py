@@ -356,6 +356,9 @@ class IntentusRuntime(Registering, Replaying):
     ) -> None:
         self.close()
 
+    def _begun(self, execution_id: str, request: Request) -> None:
+        self._engine.begun(execution_id, request)
+
     def _opening(self, plan: Plan) -> Opening:
         return self._engine.opening(plan)
 

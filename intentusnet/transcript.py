@@ -146,7 +146,7 @@ class Session(Protocol):
         """Ends an attempt that is still running: `answer` stands for it, and what it asks now unwinds it.
 
         Returns:
-            The answer that counts: the attempt's own, if it came first.
+            The answer that counts: the attempt's own, if it came first; in doubt, if it has begun to act.
         """
         ...
 

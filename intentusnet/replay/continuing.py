@@ -136,7 +136,8 @@ class ContinuedSession:
         Raises:
             ReplayHalted: an agent has ended without asking what it did ask.
         """
-        if ticket.question.kind == "agent":
+        # What was cut off may not have come to what it did ask.
+        if ticket.question.kind == "agent" and not answer.refused:
             self._check_end(attempt_scope(ticket.question.ordinal))
         return self._live.end(ticket, answer)
 

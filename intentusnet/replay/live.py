@@ -33,7 +33,6 @@ from intentusnet.transcript import (
     Answer,
     Question,
     Ticket,
-    attempt_scope,
 )
 
 WriteAhead = Literal["calls", "effects"]
@@ -131,11 +130,13 @@ class LiveSession:
                 self._tell_held()
                 self._remember(question, None)
                 self._note("asked", *asked)
-            acts = question.side_effect != "read_only"
-            # A child may act, and its parent link must not lead to an execution that left no trace.
-            self._lazy = self._lazy and not acts and question.kind != "route"
+                self._attempts.begins(question)
+                acts = question.side_effect != "read_only"
+                # A child may act, and its parent link must not lead to an execution that left no trace.
+                if acts or question.kind == "route":
+                    self._lazy = False
             self._flush(sync=acts)
-            self._attempts.begins(question)
+            self._check(question)  # it may have been cut off meanwhile
         return Ticket(question)
 
     @property
@@ -178,8 +179,9 @@ class LiveSession:
                 self._check(question)
                 self._tell_held()
                 self._note("asked", *asked)
+                self._attempts.begins(question)
             self._flush(sync=True)
-        self._attempts.begins(question)
+            self._check(question)
         return Ticket(question)
 
     def tell(self, question: Question, answer: Answer) -> None:
@@ -196,7 +198,7 @@ class LiveSession:
         with self._lock:
             if attempt in self._attempts.answers:
                 return self._attempts.answers[attempt][1]
-            self._attempts.cancelled.add(attempt_scope(attempt))
+            answer = self._attempts.cut_off(attempt, answer)
             self._tell_attempt(question, answer)
         return answer
 

@@ -30,6 +30,7 @@ from intentusnet.replay.interrupted import Interrupted, Pending, RecoveryRule, a
 from intentusnet.replay.live import LiveSession, Opening
 from intentusnet.replay.resume import ResumeSession, recovery_note
 from intentusnet.response import AgentResponse
+from intentusnet.routing.control import Control
 from intentusnet.routing.plan import Plan
 from intentusnet.routing.router import IntentRouter, Request, check_waits_for
 from intentusnet.stores.base import ExecutionStore
@@ -165,12 +166,16 @@ class Recovering:
         new = self.ids.execution_id()
         # It is run now, and its acts are its own: neither the old deadline nor the old key is meant for it.
         envelope = _envelope(record).model_copy(update={"id": new, "deadline": None, "idempotency_key": None})
-        request = Request(envelope, values.dumps(record.envelope_tree["payload"]), None, record.depth)
+        data = values.dumps(record.envelope_tree["payload"])
+        request = Request(envelope, data, None, record.depth, control=Control())
         plan = self._planned(record, request)
         fork.check(plan.steps)
         opening = self._opening(plan)._replace(forked_from=ParentLink(record.execution_id, scope, ordinal))
         live = LiveSession(new, request, plan, store=store, clock=self.clock, opening=opening)
         return self._continue(plan, request, ForkSession(live, fork))
+
+    def _begun(self, execution_id: str, request: Request) -> None:
+        raise NotImplementedError
 
     def _opening(self, plan: Plan) -> Opening:
         raise NotImplementedError
@@ -186,9 +191,15 @@ class Recovering:
 
     def _resume(self, record: ExecutionRecord, store: ExecutionStore) -> AgentResponse:
         request = Request(
-            _envelope(record), values.dumps(record.envelope_tree["payload"]), record.parent, record.depth
+            _envelope(record),
+            values.dumps(record.envelope_tree["payload"]),
+            record.parent,
+            record.depth,
+            control=Control(),
         )
         plan = self._planned(record, request)
+        # Whoever wanted it cancelled before it was interrupted did not mean what is done now.
+        store.custody.stopped(record.execution_id)
         live = LiveSession(record.execution_id, request, plan, store=store, clock=self.clock, opening=record)
 
         # Threads of an agent's own may ask for children that are alike: each gets one of its own.
@@ -225,6 +236,7 @@ class Recovering:
         return plan
 
     def _continue(self, plan: Plan, request: Request, session: ContinuedSession) -> AgentResponse:
+        self._begun(session.execution_id, request)
         try:
             return self._router.run(plan, request, session)
         except ReplayHalted:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 
+from intentusnet import values
 from intentusnet.errors import BranchCancelled, ExecutionCancelled
 from intentusnet.ids import Clock
 from intentusnet.response import ErrorCode, ErrorInfo
@@ -42,6 +43,18 @@ class Attempts:
         """See `Session.is_acting`."""
         scope = attempt_scope(attempt)
         return any(path.partition("/")[0] == scope for path, _ in tuple(self._acting))
+
+    def cut_off(self, attempt: int, answer: Answer) -> Answer:
+        """Takes note that an attempt was cut off.
+
+        Returns:
+            The answer that stands for it: in doubt if it has begun to act since that was made.
+        """
+        self.cancelled.add(attempt_scope(attempt))
+        if not self.is_acting(attempt):
+            return answer
+        error = values.parse(answer.data)
+        return answer._replace(data=values.dumps({**error, "code": ErrorCode.IN_DOUBT.value}))
 
 
 def refused(request: Request, question: Question, clock: Clock) -> Answer | None:
@@ -103,21 +116,23 @@ class UnrecordedSession:
             BranchCancelled: another attempt has won the race, or this one's time was up.
             ExecutionCancelled: the execution was cancelled.
         """
-        if self._attempts.cancelled and self._attempts.is_cancelled(question):
-            raise BranchCancelled(question.scope)
+        self._check(question)
         answer = refused(self._request, question, self._clock)
-        if answer is None:
+        if answer is not None:
+            return Ticket(question, self.end(Ticket(question), answer))
+        with self._lock:
+            self._check(question)
             self._attempts.begins(question)
-            return Ticket(question)
-        return Ticket(question, self.end(Ticket(question), answer))
+        return Ticket(question)
 
     def end(self, ticket: Ticket, answer: Answer) -> Answer:
         """See `Session.end`."""
         question = ticket.question
-        self._attempts.ends(question)
-        if question.kind == "agent":
-            with self._lock:
+        with self._lock:
+            if question.kind == "agent":
                 return self._attempts.answers.setdefault(question.ordinal, (question.name, answer))[1]
+            self._check(question)
+            self._attempts.ends(question)
         if question.kind in ACTING_KINDS:
             stop_if_cancelled(self._request)
         return answer
@@ -134,8 +149,9 @@ class UnrecordedSession:
     def cancel(self, attempt: int, name: str, answer: Answer) -> Answer:
         """See `Session.cancel`."""
         with self._lock:
-            self._attempts.cancelled.add(attempt_scope(attempt))
-            return self._attempts.answers.setdefault(attempt, (name, answer))[1]
+            if attempt not in self._attempts.answers:
+                self._attempts.answers[attempt] = (name, self._attempts.cut_off(attempt, answer))
+            return self._attempts.answers[attempt][1]
 
     def misfit(self, ticket: Ticket, fault: Exception) -> BaseException:
         """See `Session.misfit`. What has just been asked was written by the same type."""
@@ -149,3 +165,7 @@ class UnrecordedSession:
 
     def abandon(self, fault: BaseException) -> None:
         """Ends the execution without an outcome."""
+
+    def _check(self, question: Question) -> None:
+        if self._attempts.cancelled and self._attempts.is_cancelled(question):
+            raise BranchCancelled(question.scope)

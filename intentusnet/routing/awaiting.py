@@ -8,14 +8,15 @@ on record, and then the task is cancelled.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import threading
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from typing import Any, TypeVar
 
 from intentusnet import values
 from intentusnet.errors import BranchCancelled
-from intentusnet.routing.control import TASK_CANCELLED, Control
+from intentusnet.routing.control import Control
 from intentusnet.routing.drivers import SIGNALS, OffLoop, agent_question, lost, race_question
 from intentusnet.routing.plan import Plan
 from intentusnet.routing.strategies import Attempts, Finished, Outcome, route
@@ -76,7 +77,7 @@ async def _all(numbers: Sequence[int], attempt: InvokeAsync, control: Control) -
 
     tasks = [asyncio.ensure_future(one(number)) for number in numbers]
     for task in tasks:
-        await finished(_settled(task), control)
+        await _ended((task,), control)
     return _results(tasks)
 
 
@@ -98,9 +99,8 @@ async def _race(
     answers: dict[int, Answer] = {}
     winner = None
     while winner is None and waiting:
-        done, waiting = await finished(
-            asyncio.ensure_future(asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)), control
-        )
+        done = await _ended(waiting, control)
+        waiting -= done
         for number, answer in sorted(task.result() for task in done):
             answers[number] = answer
             if answer.ok and winner is None:
@@ -113,27 +113,37 @@ async def _race(
     return Finished([answers[number] for number in numbers], winner)
 
 
-async def finished(future: Awaitable[T], control: Control) -> T:
+async def finished(future: asyncio.Future[T], control: Control) -> T:
     """What something comes to that is to be waited for even if the task that waits is cancelled.
 
     Then the execution is cancelled instead, which brings it to its end.
+
+    Args:
+        future: no task, because a loop that is about to be closed cancels all tasks, whoever waits for them.
+        control: of the execution.
     """
-    waited_for = asyncio.ensure_future(future)
-    while not waited_for.done():
+    await _ended((future,), control)
+    return future.result()
+
+
+async def _ended(waiting: Iterable[asyncio.Future[T]], control: Control) -> set[asyncio.Future[T]]:
+    """Those that have ended, when one of them has; see `finished`."""
+    waiting = set(waiting)
+    while not any(future.done() for future in waiting):
         try:
-            await asyncio.wait((waited_for,))
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         except asyncio.CancelledError:
-            control.cancel(TASK_CANCELLED)
-    return waited_for.result()
+            control.cancel_by_task()
+    return {future for future in waiting if future.done()}
 
 
-async def in_thread(function: Callable[[], T]) -> T:
+def in_thread(function: Callable[[], T]) -> asyncio.Future[T]:
     """Calls a function in a thread of its own, with a copy of the context.
 
     Not in a pool: agents wait for their children, and a pool that is full of those who wait makes none.
     """
     loop = asyncio.get_running_loop()
-    ended = loop.create_future()
+    ended: asyncio.Future[Any] = loop.create_future()
 
     def settle(result: T | None, fault: BaseException | None) -> None:
         if ended.cancelled():
@@ -148,14 +158,14 @@ async def in_thread(function: Callable[[], T]) -> T:
             told: tuple[T | None, BaseException | None] = function(), None
         except BaseException as fault:  # noqa: BLE001 - handed to whoever awaits it
             told = None, fault
-        loop.call_soon_threadsafe(settle, *told)
+        with contextlib.suppress(RuntimeError):  # the loop is closed, so nobody waits any longer
+            loop.call_soon_threadsafe(settle, *told)
 
     thread = threading.Thread(
         target=contextvars.copy_context().run, args=(run,), name="intentusnet-agent", daemon=True
     )
     thread.start()
-    result: T = await ended
-    return result
+    return ended
 
 
 async def concurrently(
@@ -187,6 +197,9 @@ async def concurrently(
             except (BranchCancelled, KeyboardInterrupt):
                 over = True  # nobody waits for the rest
                 raise
+            except SystemExit as fault:
+                # Out of a task it would end the loop. It is the agent's, whose answer it becomes.
+                raise _Exiting(fault) from None
 
     tasks = [asyncio.ensure_future(run(call)) for call in calls]
     try:
@@ -202,14 +215,18 @@ async def concurrently(
 
 def _results(tasks: Sequence[asyncio.Task[T]]) -> list[T]:
     faults = [task.exception() if not task.cancelled() else asyncio.CancelledError() for task in tasks]
-    raised = [fault for fault in faults if fault is not None]
+    raised = [fault.fault if isinstance(fault, _Exiting) else fault for fault in faults if fault is not None]
     for fault in sorted(raised, key=lambda fault: not isinstance(fault, SIGNALS)):
         raise fault
     return [task.result() for task in tasks]
 
 
-async def _settled(task: asyncio.Task[Any]) -> None:
-    await asyncio.wait((task,))
+class _Exiting(Exception):
+    """Carries the SystemExit of a branch to whoever has asked for the branches."""
+
+    def __init__(self, fault: SystemExit) -> None:
+        super().__init__(fault)
+        self.fault = fault
 
 
 def retrieve(task: asyncio.Future[Any]) -> None:

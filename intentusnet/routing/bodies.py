@@ -44,17 +44,37 @@ async def call_awaiting(agent: Agent, payload: bytes, context: Any) -> Answer:
         result = agent.call(argument, context)
         if isinstance(result, Awaitable):
             result = await result
-    except BaseException as fault:  # noqa: BLE001 - exceptions of agents never escape the router
+    except BaseException as fault:
+        if is_cancellation(fault):
+            raise
         return _raised(agent, fault)
     return _returned(agent, result)
 
 
+def is_cancellation(fault: BaseException) -> bool:
+    """Whether it is the cancellation of the task that runs, which is nobody's answer; else it is its own."""
+    from asyncio import CancelledError, current_task
+
+    task = current_task()
+    return isinstance(fault, CancelledError) and task is not None and task.cancelling() > 0
+
+
 def _raised(agent: Agent, fault: BaseException) -> Answer:
+    if isinstance(fault, BaseExceptionGroup):  # of an agent's tasks, one of which was unwound
+        fault = _signal(fault) or fault
     if isinstance(fault, (ControlSignal, KeyboardInterrupt)):
         raise fault
     if isinstance(fault, DeadlineExceeded):
         return _failed(_late(agent, fault))
     return _failed(ErrorInfo.from_exception(fault))
+
+
+def _signal(group: BaseExceptionGroup[BaseException]) -> BaseException | None:
+    for fault in group.exceptions:
+        found = _signal(fault) if isinstance(fault, BaseExceptionGroup) else fault
+        if isinstance(found, (ControlSignal, KeyboardInterrupt)):
+            return found
+    return None
 
 
 def _returned(agent: Agent, result: Any) -> Answer:

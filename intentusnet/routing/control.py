@@ -24,13 +24,14 @@ class Control:
         parent: of the execution that asked for this one.
     """
 
-    __slots__ = ("_lock", "_look", "_looked", "_parent", "_reason", "_wake")
+    __slots__ = ("_by_task", "_lock", "_look", "_looked", "_parent", "_reason", "_wake")
 
     def __init__(self, parent: Control | None = None) -> None:
         self._parent = parent
         self._look: Callable[[], str | None] | None = None
         self._looked = 0.0
         self._reason: str | None = None
+        self._by_task = False
         self._wake: list[Callable[[], None]] = []
         self._lock = threading.Lock()
 
@@ -38,6 +39,11 @@ class Control:
     def reason(self) -> str | None:
         """Why the execution is to stop; None if it may go on."""
         return self._reason if self._parent is None else self._reason or self._parent.reason
+
+    @property
+    def is_task_cancelled(self) -> bool:
+        """Whether the task was cancelled that drives this very execution."""
+        return self._by_task
 
     def looks(self, look: Callable[[], str | None]) -> None:
         """From now on asks, now and then, whether another process wants it stopped: why, or None."""
@@ -51,6 +57,11 @@ class Control:
             wake, self._wake = self._wake, []
         for call in wake:
             call()
+
+    def cancel_by_task(self) -> None:
+        """Stops it, because the task was cancelled that drives it."""
+        self._by_task = True
+        self.cancel(TASK_CANCELLED)
 
     def check(self) -> str | None:
         """Why the execution is to stop, other processes' wishes included, as far as it is time to look."""

@@ -7,8 +7,8 @@ import contextvars
 import queue
 import threading
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Final, Protocol, TypeVar
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from intentusnet import values
 from intentusnet.errors import BranchCancelled, ControlSignal
@@ -16,6 +16,9 @@ from intentusnet.response import ErrorCode, ErrorInfo
 from intentusnet.routing.plan import Plan
 from intentusnet.routing.strategies import Attempts, Finished, Outcome, route
 from intentusnet.transcript import ROOT_SCOPE, Answer, Question, Session, ask
+
+if TYPE_CHECKING:
+    from asyncio import Future
 
 T = TypeVar("T")
 
@@ -26,7 +29,7 @@ SIGNALS: Final = (ControlSignal, KeyboardInterrupt)
 class OffLoop(Protocol):
     """Calls a function outside of an event loop's thread, for one that may wait for a disk."""
 
-    def __call__(self, function: Callable[[], T]) -> Awaitable[T]: ...
+    def __call__(self, function: Callable[[], T]) -> Future[T]: ...
 
 
 #: Calls the agent of attempt k, and says how it ended.

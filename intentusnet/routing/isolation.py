@@ -44,7 +44,9 @@ class Abandoned(NamedTuple):
     @property
     def is_running(self) -> bool:
         """Whether it has not ended yet."""
-        return self.body.is_alive() if isinstance(self.body, threading.Thread) else not self.body.done()
+        if isinstance(self.body, threading.Thread):
+            return self.body.is_alive()
+        return not (self.body.done() or self.body.get_loop().is_closed())
 
 
 class Call(NamedTuple):
@@ -118,6 +120,11 @@ class Isolation:
         with self._lock:
             self._abandoned = [one for one in self._abandoned if one.is_running]
             return tuple(self._abandoned)
+
+    def after_fork(self) -> None:
+        """Starts afresh in a child process, which has none of its parent's threads."""
+        self._lock = threading.Lock()
+        self._abandoned = []
 
     def call(self, call: Call, body: Callable[[], Answer]) -> Answer:
         """Runs the body of an agent.
@@ -193,7 +200,8 @@ class Isolation:
         stopped = loop.create_future()
 
         def stop() -> None:
-            loop.call_soon_threadsafe(_set, stopped)
+            with contextlib.suppress(RuntimeError):  # the loop is closed, and nobody waits any longer
+                loop.call_soon_threadsafe(_set, stopped)
 
         with call.control.wakes(stop):
             while not (task.done() or stopped.done()):
@@ -202,13 +210,15 @@ class Isolation:
                         (task, stopped), timeout=self._pause(until), return_when=asyncio.FIRST_COMPLETED
                     )
                 except asyncio.CancelledError:
-                    call.control.cancel(TASK_CANCELLED)
+                    call.control.cancel_by_task()
                     break
                 call.control.check()
                 if until is not None and self._clock.time_us() >= until:
                     break
         stopped.cancel()
-        if task.done():
+        if task.done() and task.cancelled():  # by its loop, which is about to be closed, or by the agent
+            call.control.cancel(TASK_CANCELLED)
+        elif task.done():
             try:
                 return task.result()
             except ExecutionCancelled as cancelled:

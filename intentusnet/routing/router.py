@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import NamedTuple, Protocol, TypeVar
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
 from intentusnet import values
 from intentusnet.agents import Agent
@@ -19,6 +19,9 @@ from intentusnet.routing.drivers import drive
 from intentusnet.routing.plan import Plan, make_plan
 from intentusnet.routing.strategies import Outcome
 from intentusnet.transcript import Answer, Session
+
+if TYPE_CHECKING:
+    from asyncio import Future
 
 T = TypeVar("T")
 
@@ -90,7 +93,7 @@ class Hands(Protocol):
         """The same for asynchronous callers, and agents."""
         ...
 
-    def off_loop(self, function: Callable[[], T]) -> Awaitable[T]:
+    def off_loop(self, function: Callable[[], T]) -> Future[T]:
         """See `OffLoop`."""
         ...
 
@@ -186,7 +189,7 @@ class IntentRouter:
             self._hands.ended(session.execution_id)
         if fingerprint is not None:
             await self._hands.recorded_async(session.execution_id)
-        if control.reason == TASK_CANCELLED:
+        if control.is_task_cancelled:
             raise CancelledError(TASK_CANCELLED)
         return _response(session, outcome, fingerprint)
 

@@ -86,6 +86,10 @@ class Registry:
             versions = _newest_first((agent, *_others(state, agent)))
             self._state = _changed(_reindexed(state, agent, _with), agent.name, versions)
 
+    def copy(self, other: Registry) -> None:
+        """Takes the agents that another registry has now, in place of its own."""
+        self._state = replace(other._state, found={})
+
     def remove(self, name: str, version: str | None = None) -> bool:
         """Takes an agent out: one version of it, or all. Executions that are under way go on with it.
 
@@ -206,9 +210,13 @@ def _reindexed(state: _State, agent: Agent, edit: _Edit) -> _State:
         elif not prefix and not suffix:
             state = replace(state, open=edit(state.open, handles))
         elif len(prefix) >= len(suffix):
-            state = replace(state, prefixed=_edited(state.prefixed, prefix, edit, handles))
+            prefixed = _edited(state.prefixed, prefix, edit, handles)
+            lengths = frozenset(map(len, prefixed)), state.lengths[1]
+            state = replace(state, prefixed=prefixed, lengths=lengths)
         else:
-            state = replace(state, suffixed=_edited(state.suffixed, suffix, edit, handles))
+            suffixed = _edited(state.suffixed, suffix, edit, handles)
+            lengths = state.lengths[0], frozenset(map(len, suffixed))
+            state = replace(state, suffixed=suffixed, lengths=lengths)
     return state
 
 
@@ -241,5 +249,4 @@ def _changed(state: _State, name: str, versions: tuple[Agent, ...]) -> _State:
     agents = {**state.agents, name: versions}
     if not versions:
         del agents[name]
-    lengths = frozenset(map(len, state.prefixed)), frozenset(map(len, state.suffixed))
-    return replace(state, agents=agents, lengths=lengths, found={})
+    return replace(state, agents=agents, found={})

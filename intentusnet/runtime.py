@@ -167,8 +167,7 @@ class IntentusRuntime(Registering, Replaying):
             verify_replay=self._engine.on_recorded is not None,
             max_abandoned=self._max_abandoned,
         )
-        for agent in self.registry.agents():
-            other.registry.add(agent)
+        other.registry.copy(self.registry)
         return other
 
     def route(

@@ -140,6 +140,7 @@ class FileCustody:
     def __init__(self, directory: Path, make: Callable[[], object]) -> None:
         self._store = directory
         self._directory = directory / RUNNERS_DIR
+        self._stops = os.path.join(self._directory, "")
         self._make = make
         self._lock = threading.Lock()
         self._start()
@@ -193,14 +194,16 @@ class FileCustody:
     def wants_stopped(self, execution_id: str) -> str | None:
         """See `Custody.wants_stopped`."""
         try:
-            return (self._directory / f"{execution_id}{_STOP}").read_text("utf-8", "replace")
+            with open(f"{self._stops}{execution_id}{_STOP}", encoding="utf-8", errors="replace") as file:
+                return file.read()
         except OSError:
             return None
 
     def stopped(self, execution_id: str) -> None:
         """See `Custody.stopped`."""
+        # Each execution ends with it, so as text: a Path takes five times as long.
         with contextlib.suppress(OSError):
-            (self._directory / f"{execution_id}{_STOP}").unlink()
+            os.unlink(f"{self._stops}{execution_id}{_STOP}")
 
     def cut(self) -> frozenset[str]:
         """See `Custody.cut`.

@@ -21,8 +21,7 @@ def release() -> Iterator[threading.Event]:
     event.set()
 
 
-@pytest.mark.parametrize("recorded", [True, False])
-def test_what_begins_to_act_while_it_is_cut_off_is_in_doubt(release: threading.Event, recorded: bool) -> None:
+def test_what_begins_to_act_while_it_is_cut_off_is_in_doubt(release: threading.Event) -> None:
     """The effect is being written down when the time is up: it is not called, and nothing follows it."""
     clock = ManualClock()
     acted: list[str] = []
@@ -126,4 +125,33 @@ def test_an_execution_that_is_resumed_can_be_cancelled(tmp_path: Path, elsewhere
         assert response.error is not None
         assert (response.error.code, response.error.message.endswith(": now")) == ("CANCELLED", True)
         assert told == [True]
+        assert runtime.replay(ids[0]).verdict == "match"
+
+
+def test_what_is_cut_off_while_it_is_resumed_need_not_ask_all_again(
+    tmp_path: Path, release: threading.Event
+) -> None:
+    """It hangs before it has asked what is on record: the record gets its end, and replays."""
+    ids: list[str] = []
+
+    def runtime_on(interrupting: bool) -> IntentusRuntime:
+        runtime = IntentusRuntime(store=tmp_path / "store")
+
+        @runtime.agent("a", handles="x", isolation="thread", side_effect="read_only")
+        def agent(ctx: Context) -> None:
+            if not interrupting:
+                runtime.cancel(ctx.execution_id)
+                release.wait(30)
+            ids.append(ctx.execution_id)
+            ctx.effect("asked", int)
+            raise KeyboardInterrupt
+
+        return runtime
+
+    with runtime_on(interrupting=True) as runtime, pytest.raises(KeyboardInterrupt):
+        runtime.route("x")
+    with runtime_on(interrupting=False) as runtime:
+        response = runtime.resume(ids[0])
+        assert response.error is not None
+        assert response.error.code == "CANCELLED"
         assert runtime.replay(ids[0]).verdict == "match"

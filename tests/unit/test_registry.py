@@ -247,3 +247,16 @@ def test_what_does_not_match_is_not_looked_at() -> None:
     agents = [agent_of(f"agent{n}", f"area{n}.exact", f"area{n}.*", f"*.task{n}") for n in range(500)]
     looked_at = Registry(agents)._state.handling("area7.task9")
     assert sorted(handles.agent.name for handles in looked_at) == ["agent7", "agent9"]
+
+
+def test_a_copy_goes_its_own_way() -> None:
+    """A registry that took another one's agents has them, and from then on neither learns of the other's."""
+    first = Registry([agent_of("a", "x"), agent_of("b", "x*")])
+    second = Registry()
+    assert second.candidates("x", "1.0") == ()
+    second.copy(first)
+    assert second.candidates("x", "1.0") == first.candidates("x", "1.0") == first.agents()
+    second.remove("a")
+    first.add(agent_of("c", "x"))
+    assert [agent.name for agent in first.candidates("x", "1.0")] == ["a", "b", "c"]
+    assert [agent.name for agent in second.candidates("x", "1.0")] == ["b"]

@@ -189,7 +189,7 @@ def _is_own_pair(connection: Any) -> bool:
 
 
 def _watch_ends() -> None:
-    """An agent that ends the process would take the report of what it did along, and its exit code might be 0."""
+    """An agent that ends the process would take the report along, with an exit code that may be 0."""
     for name in ("_exit", "abort"):
         setattr(os, name, _watching_end(f"os.{name}", getattr(os, name)))
 

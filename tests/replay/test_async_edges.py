@@ -133,7 +133,7 @@ def test_whoever_cancels_by_id_cancels_no_task() -> None:
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # coroutines that never end
 def test_a_loop_that_was_closed_does_not_disturb() -> None:
     """What it left behind is not counted any more, and can be cancelled."""
-    runtime = runtime_of(max_abandoned=1)
+    runtime = runtime_of(max_abandoned=2)
     ids: list[str] = []
 
     @runtime.agent("stuck", handles="x")
@@ -157,13 +157,16 @@ def test_a_loop_that_was_closed_does_not_disturb() -> None:
     loop.run_until_complete(until_begun())
     assert len(runtime.abandoned) == 1
     hanging = loop.create_task(runtime.route_async("x"))
-    loop.run_until_complete(asyncio.sleep(0))
+
+    async def until_hanging() -> None:
+        while len(ids) < 2:
+            await asyncio.sleep(0)
+
+    loop.run_until_complete(until_hanging())
     loop.call_exception_handler = lambda context: None  # type: ignore[method-assign]  # it has lost tasks
     loop.close()
     assert runtime.abandoned == ()
-    assert runtime.cancel(ids[0]) is False
-    for execution in list(runtime._engine._running):
-        runtime.cancel(execution)
+    assert [runtime.cancel(execution_id) for execution_id in ids] == [False, True]
     del hanging
     gc.collect()
 

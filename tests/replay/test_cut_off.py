@@ -106,13 +106,11 @@ def test_an_execution_that_is_resumed_can_be_cancelled(tmp_path: Path, elsewhere
         return runtime
 
     ids: list[str] = []
-    told: list[bool] = []
+    told: list[object] = []
     with runtime_on() as runtime:
 
         def interrupt(execution_id: str) -> None:
-            assert runtime.store is not None
             ids.append(execution_id)
-            runtime.store.custody.ask_to_stop(execution_id, "before")
             raise KeyboardInterrupt
 
         stopping.append(interrupt)
@@ -120,11 +118,19 @@ def test_an_execution_that_is_resumed_can_be_cancelled(tmp_path: Path, elsewhere
             runtime.route("x")
     with runtime_on() as runtime, runtime_on() as other:
         canceller = other if elsewhere else runtime
-        stopping[:] = [lambda execution_id: told.append(canceller.cancel(execution_id, "now"))]
+
+        def stop(execution_id: str) -> None:
+            assert runtime.store is not None
+            told.append(runtime.store.custody.wants_stopped(execution_id))
+            told.append(canceller.cancel(execution_id, "now"))
+
+        stopping[:] = [stop]
+        assert other.store is not None
+        other.store.custody.ask_to_stop(ids[0], "before")  # and whoever ran it was killed
         response = runtime.resume(ids[0])
         assert response.error is not None
         assert (response.error.code, response.error.message.endswith(": now")) == ("CANCELLED", True)
-        assert told == [True]
+        assert told == [None, True]
         assert runtime.replay(ids[0]).verdict == "match"
 
 

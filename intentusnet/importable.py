@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import os
 import sys
 from types import ModuleType
 from typing import Any, Final, NamedTuple
@@ -41,9 +42,9 @@ def check_nameable(agent: str, handler: object) -> None:
     """Refuses what no other process could ever import.
 
     Raises:
-        InvalidAgent: it has no name within a module.
+        InvalidAgent: it has no name within a module, or there are no worker processes on this system.
     """
-    got = _unnameable(handler)
+    got = _unnameable(handler) if hasattr(os, "fork") else "a system that does not fork"
     if got:
         raise InvalidAgent(
             f"agent {agent!r} cannot run in a process of its own", expected=_EXPECTED, got=got, hint=_HINT

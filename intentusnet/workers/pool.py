@@ -15,7 +15,7 @@ import socket
 import threading
 import weakref
 from collections.abc import Callable, Iterable
-from multiprocessing import connection, get_context, util
+from multiprocessing import connection, get_context, process
 from multiprocessing.process import BaseProcess
 from typing import Any, Final
 
@@ -53,9 +53,11 @@ class Worker:
             target=serve, args=tuple(given), name="intentusnet-worker"
         )
         try:
-            # One at a time: each start looks how the others are, and two that look at once may misread it.
             with _starting:
                 self._process.start()
+                # Ours to look after: multiprocessing would wait for it at the end of the program, and ask how
+                # it is, in forked processes, too, which can be answered only once.
+                getattr(process, "_children", set()).discard(self._process)
         except BaseException:
             self.close()
             raise
@@ -70,6 +72,8 @@ class Worker:
         self._news = select.poll()
         self._news.register(self._socket, select.POLLIN)
         self._news.register(self._process.sentinel, select.POLLIN)
+        self._death = select.poll()
+        self._death.register(self._process.sentinel, select.POLLIN)
         self._room = select.poll()
         self._room.register(self._socket, select.POLLOUT)
 
@@ -82,7 +86,7 @@ class Worker:
     @property
     def is_alive(self) -> bool:
         """Whether its process has not ended."""
-        return not connection.wait([self._process.sentinel], 0)
+        return not self._death.poll(0)
 
     def send(self, message: bytes, look: Callable[[], None]) -> None:
         """Tells it something.
@@ -144,14 +148,17 @@ class Worker:
 
     def exit_code(self) -> int | None:
         """What it ended with, -9 for SIGKILL, as soon as it has; None if it takes too long."""
-        connection.wait([self._process.sentinel], _ENDS_WITHIN)
-        with _starting:
-            return self._process.exitcode
+        self._death.poll(_ENDS_WITHIN * 1000)
+        return self._process.exitcode
+
+    def dismiss(self) -> None:
+        """Tells it that nothing more will be asked of it."""
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_WR)
 
     def end(self) -> None:
         """Lets it end that has nothing to do; if it does not, it is killed."""
-        with contextlib.suppress(OSError):
-            self._socket.shutdown(socket.SHUT_WR)
+        self.dismiss()
         if self.exit_code() is None:
             self.kill()
             self.exit_code()
@@ -252,6 +259,8 @@ class Pool:
         for worker in busy:
             worker.kill()  # whoever waits for it notices
         for worker in idle:
+            worker.dismiss()
+        for worker in idle:
             worker.end()
 
     def after_fork(self) -> None:
@@ -319,6 +328,4 @@ def _at_exit() -> None:
 
 
 os.register_at_fork(after_in_child=_after_fork)
-# Before multiprocessing's own, which waits for every process, and was registered before when it was imported.
-assert util is not None
 atexit.register(_at_exit)

@@ -166,12 +166,14 @@ class Turn:
         if defined.key in worker.defined:
             return
         self._send(defined.message)
-        told = [message.head for message in self._next() if message.head["what"] == "defined"]
-        while not told:
-            told = [message.head for message in self._next() if message.head["what"] == "defined"]
-        if told[0]["fault"] is not None:
-            raise Unfit(told[0]["fault"])
-        worker.defined[defined.key] = defined.message
+        while defined.key not in worker.defined:
+            for message in self._next():
+                if message.head["what"] == "defined":
+                    if message.head["fault"] is not None:
+                        raise Unfit(message.head["fault"])
+                    worker.defined[defined.key] = defined.message
+                else:
+                    self._serve_one(message)  # of a thread that an earlier call has left
 
     def _head(self, key: str) -> dict[str, Any]:
         call, world = self._call, self._world
@@ -209,10 +211,10 @@ class Turn:
                         case "interrupted":
                             self.has_unwound = True
                             raise KeyboardInterrupt
-                if "number" in head:
-                    self._serve_one(message)
+                self._serve_one(message)
 
     def _serve_one(self, message: Message) -> None:
+        """Answers a request."""
         head = message.head
         number = head["number"]
         try:

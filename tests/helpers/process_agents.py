@@ -310,3 +310,12 @@ def waits_for_child(payload: str, ctx: Context) -> None:
 def aborts_when(path: str) -> None:
     Path(path).read_text()
     os.abort()
+
+
+def breaks_off(payload: str, ctx: Context) -> list[Any]:
+    """Is interrupted between its effects, the first time."""
+    told = [ctx.effect("first", read, "first"), ctx.random.random()]
+    if not Path(payload).exists():
+        Path(payload).touch()
+        raise KeyboardInterrupt
+    return [*told, *ctx.gather(lambda: ctx.effect("second", read, "second"))]

@@ -271,9 +271,9 @@ def test_a_killed_worker_is_replaced(make: Any, fifo: Fifo) -> None:
     for thread in threading.enumerate():
         if thread.name == "intentusnet-warm":
             thread.join(PATIENCE_S)
-    waiting = {child.pid for child in multiprocessing.active_children()}
-    assert killed not in waiting
-    assert runtime.route("pid").payload in waiting
+    (waiting,) = runtime._engine._processes._pool._idle
+    assert killed != waiting.pid == runtime.route("pid").payload
+    assert multiprocessing.active_children() == []
 
 
 def test_an_idle_worker_that_has_ended_is_not_missed(make: Any) -> None:
@@ -597,6 +597,13 @@ def test_what_has_no_name_in_a_module_is_refused(make: Any, handler: Any) -> Non
     add(make(), handler, isolation="thread")
 
 
+def test_without_forks_there_are_no_workers(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That is said when the agent is registered."""
+    monkeypatch.delattr(os, "fork")
+    with pytest.raises(InvalidAgent, match="does not fork"):
+        add(make(), agents.echo)
+
+
 def test_a_function_that_is_not_where_it_says_is_refused(make: Any) -> None:
     """Before anything is recorded: what a worker would find there is another function."""
     runtime = make()
@@ -650,6 +657,33 @@ def test_an_agent_that_the_worker_cannot_import_is_unavailable(
     replays(runtime, response)
 
 
+@pytest.mark.parametrize(("way", "code"), [("cancel", "CANCELLED"), ("deadline", "AGENT_TIMEOUT")])
+def test_what_is_cut_off_before_it_begins_is_in_no_doubt(
+    make: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fifo: Fifo, way: str, code: str
+) -> None:
+    """While its module is imported, or its worker started, the agent has not been called."""
+    clock = ManualClock()
+    runtime = make(clock=clock)
+    hang = (
+        "import multiprocessing, os, time\nif multiprocessing.parent_process():\n"
+        f"    open({fifo.path!r}, 'w').write(f'{{os.getpid()}}\\n')\n    time.sleep(3600)\n"
+    )
+    add(runtime, module_of(tmp_path, monkeypatch, hang + AGENT).agent, side_effect="irreversible", timeout=1)
+    routing = Background(lambda: runtime.route("x", timeout=30))
+    pid = int(fifo.read())
+    clock.advance(2)  # the agent's own time does not run yet
+    if way == "cancel":
+        (execution_id,) = runtime._engine._running
+        runtime.cancel(execution_id)
+    else:
+        clock.advance(60)
+    response = routing.result()
+    assert code_of(response) == code
+    assert "was not called" in response.error.message
+    assert has_ended(pid)
+    replays(runtime, response)
+
+
 # --- programs ---
 
 PROGRAM = """
@@ -678,7 +712,7 @@ def main():
         child = os.fork()
         if child == 0:
             print(runtime.route("echo", "child").error.code, flush=True)
-            os._exit(0)
+            return
         os.waitpid(child, 0)
         print(runtime.route("echo", "after").payload)
     else:
@@ -746,7 +780,7 @@ def test_a_forked_program_leaves_the_workers_alone(tmp_path: Path) -> None:
     """The parent goes on with its own; the child has none, and is told that it can start none."""
     with program(tmp_path, "", "fork") as process:
         out, err = process.communicate(timeout=PATIENCE_S)
-    assert out.splitlines() == ["before", "AGENT_UNAVAILABLE", "after"], err
+    assert (out.splitlines(), err) == (["before", "AGENT_UNAVAILABLE", "after"], "")
 
 
 # --- the runtime ---
@@ -780,6 +814,20 @@ def test_idle_workers_end_with_the_runtime(make: Any) -> None:
 
     gc.collect()
     assert has_ended(pid)
+
+
+def test_an_interrupted_execution_goes_on_in_a_process(make: Any, tmp_path: Path) -> None:
+    """What is on record is answered from there, in the worker as inline, and the whole replays."""
+    runtime = make()
+    add(runtime, agents.breaks_off)
+    with pytest.raises(KeyboardInterrupt):
+        runtime.route("x", str(tmp_path / "tried"))
+    response = runtime.resume("@last")
+    assert response.payload[::2] == ["first", "second"]
+    questions = runtime.store.get(response.execution_id).questions
+    kinds = [question.kind for question in questions if question.kind != "log"]
+    assert kinds == ["agent", "effect", "random", "effect"]
+    replays(runtime, response)
 
 
 class FullStore(MemoryExecutionStore):

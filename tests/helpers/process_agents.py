@@ -125,6 +125,9 @@ def asks_everything(payload: int, ctx: Context) -> dict[str, Any]:
         "gathered": ctx.gather(lambda: ctx.effect("a", read, "a"), lambda: round(ctx.random.random(), 9)),
         "mapped": ctx.map(lambda n: ctx.effect("n", read, str(n)), range(payload), limit=3),
     }
+    thread = threading.Thread(target=ctx.effect, args=("threaded", read, "of a thread"))
+    thread.start()
+    thread.join()
     ctx.log("here", at=payload)
     ctx.usage(tokens=payload)
     ctx.check()

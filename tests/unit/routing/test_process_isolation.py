@@ -537,6 +537,40 @@ def test_asynchronous_callers_have_processes_too(make: Any, fifo: Fifo) -> None:
     assert runtime.replay(row).verdict == "match"
 
 
+def test_a_process_asks_for_asynchronous_children(make: Any) -> None:
+    """Where somebody awaits, they run in that loop; where nobody does, the caller is told as by any agent."""
+    runtime = make()
+    add(runtime, agents.routes)
+
+    async def child() -> str:
+        await asyncio.sleep(0)
+        return "awaited"
+
+    runtime.agent("child", handles="child", **READS)(child)
+    response = asyncio.run(runtime.route_async("x", ["child"]))
+    assert response.payload == "awaited"
+    replays(runtime, response)
+    with pytest.raises(ConfigurationError, match="nobody awaits it"):
+        runtime.route("x", ["child"])
+
+
+def test_many_calls_of_many_threads(make: Any) -> None:
+    """Workers are shared by threads: each call gets its own answers, and each record replays."""
+    runtime = make(max_workers=3)
+    add(runtime, agents.asks_everything)
+    runtime.agent("child", handles="child", **READS)(agents.child)
+
+    def routed(number: int) -> list[AgentResponse]:
+        return [runtime.route("x", number, strategy="fallback") for _ in range(10)]
+
+    calling = [(number, Background(partial(routed, number))) for number in range(3)]
+    for number, one in calling:
+        for response in one.result():
+            assert response.payload["payload"] == number
+            assert response.payload["mapped"] == [str(n) for n in range(number)]
+            replays(runtime, response)
+
+
 @pytest.mark.parametrize("handler", HANGING)
 @pytest.mark.parametrize("way", ["sync", "async"])
 def test_the_loser_of_a_race_is_killed(make: Any, tmp_path: Path, handler: Any, way: str) -> None:

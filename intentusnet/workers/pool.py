@@ -233,7 +233,8 @@ class Pool:
                 self._idle.append(worker)
                 return
             self._all.discard(worker)
-        worker.end()
+        # Whoever has had its answer is not to wait for the end of a process.
+        threading.Thread(target=worker.end, name="intentusnet-ending", daemon=True).start()
 
     def lost(self, worker: Worker, warm: Callable[[Worker], bool] | None = None) -> None:
         """Takes note that a worker has ended, or was killed, and makes another one if none is left.
@@ -273,13 +274,12 @@ class Pool:
     def _made(self) -> Worker:
         try:
             worker = Worker()
-        except OSError as fault:
+        except BaseException as fault:
             with self._lock:
                 self._making -= 1
-            raise NoWorker(f"no process could be started: {fault}") from fault
-        except BaseException:
-            with self._lock:
-                self._making -= 1
+            # The second is what multiprocessing says where its daemons want to start processes.
+            if isinstance(fault, OSError | AssertionError):
+                raise NoWorker(f"no process could be started: {fault}") from fault
             raise
         with self._lock:
             self._making -= 1

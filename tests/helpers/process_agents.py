@@ -322,3 +322,17 @@ def breaks_off(payload: str, ctx: Context) -> list[Any]:
         Path(payload).touch()
         raise KeyboardInterrupt
     return [*told, *ctx.gather(lambda: ctx.effect("second", read, "second"))]
+
+
+def acts_and_draws(payload: str, ctx: Context) -> None:
+    """Two branches: an effect that waits at one door, and a question that waits at another."""
+
+    @effect
+    def act() -> str:
+        return Path(f"{payload}-act").read_text()
+
+    def draw() -> float:
+        Path(f"{payload}-draw").read_text()
+        return ctx.random.random()
+
+    ctx.gather(lambda: ctx.effect("act", act), draw)

@@ -438,6 +438,44 @@ def test_an_effect_that_was_answered_is_in_no_doubt(
     replays(runtime, response)
 
 
+class WaitingIds(SeededIds):
+    """Ids for which somebody waits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked, self.go = threading.Event(), threading.Event()
+
+    def seed(self) -> int:
+        self.asked.set()
+        assert self.go.wait(PATIENCE_S)
+        return super().seed()
+
+
+def test_what_was_told_before_a_kill_counts(make: Any, tmp_path: Path) -> None:
+    """An effect whose answer had come, and was not looked at yet, is on record and in no doubt."""
+    ids = WaitingIds()
+    runtime = make(ids=ids)
+    add(runtime, agents.acts_and_draws)
+    door, drawing = tmp_path / "x-act", tmp_path / "x-draw"
+    os.mkfifo(door)
+    os.mkfifo(drawing)
+    routing = Background(lambda: runtime.route("x", str(tmp_path / "x")))
+    with door.open("w") as file:  # open as soon as the effect waits there
+        drawing.write_text("")
+        assert ids.asked.wait(PATIENCE_S)  # from now on nobody reads what the worker says
+        file.write("acted")
+    (worker,) = runtime._engine._processes._pool._all
+    assert worker.wait(PATIENCE_S)
+    (execution_id,) = runtime._engine._running
+    runtime.cancel(execution_id)
+    ids.go.set()
+    response = routing.result()
+    assert code_of(response) == "CANCELLED"
+    (answer,) = [q.answer for q in runtime.store.get(execution_id).questions if q.kind == "effect"]
+    assert answer is not None and answer.data == b'"acted"'
+    replays(runtime, response)
+
+
 def test_a_child_that_outlives_the_process_holds_up_nobody(make: Any, fifo: Fifo) -> None:
     """The end of a worker is noticed even where another process has its connection open."""
     runtime = make()
@@ -655,6 +693,12 @@ def module_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str) -> M
     return __import__(name)
 
 
+ROUTES_AT_IMPORT = """
+from intentusnet import IntentusRuntime
+runtime = IntentusRuntime()
+runtime.agent("again", handles="again", isolation="process")(agent)
+runtime.route("again")
+"""
 AGENT = "def agent():\n    return 'first'\n"
 
 
@@ -670,6 +714,7 @@ AGENT = "def agent():\n    return 'first'\n"
         (AGENT, "", "AttributeError"),
         (AGENT, "raise SystemExit(1)", "SystemExit"),
         (AGENT, "import os; os.abort()", "SIGABRT"),
+        (AGENT, f"{AGENT}\n{ROUTES_AT_IMPORT}", "a module calls agents while it is imported"),
     ],
 )
 def test_an_agent_that_the_worker_cannot_import_is_unavailable(
@@ -882,6 +927,38 @@ def test_a_store_that_fails_ends_the_execution_as_inline(make: Any, tmp_path: Pa
         runtime.route("x", str(tmp_path / "file"))
     assert not (tmp_path / "file").exists()
     assert runtime.route("echo", 1).payload == 1
+
+
+def test_where_processes_may_not_be_started_agents_are_unavailable(
+    make: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in the workers of a `multiprocessing.Pool`, which are daemons."""
+    monkeypatch.setitem(multiprocessing.current_process()._config, "daemon", True)
+    runtime = make()
+    add(runtime, agents.echo, side_effect="irreversible")
+    response = runtime.route("x", 1)
+    assert code_of(response) == "AGENT_UNAVAILABLE"
+    assert "no process could be started" in response.error.message
+    replays(runtime, response)
+
+
+def test_more_workers_than_stay_warm_end(make: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one whose call ends last has no place among those that are kept."""
+    monkeypatch.setattr("intentusnet.workers.pool.KEPT", 1)
+    runtime = make()
+    add(runtime, agents.meets)
+    meetings = []
+    for number in range(2):
+        begun, door = Fifo(tmp_path / f"begun{number}"), tmp_path / f"door{number}"
+        os.mkfifo(door)
+        routing = Background(partial(runtime.route, "x", [begun.path, str(door)]))
+        meetings.append((routing, int(begun.read()), door))
+        begun.close()
+    for routing, _, door in meetings:
+        door.write_text("met")
+        assert routing.result().payload == "met"
+    assert has_ended(meetings[1][1])
+    assert [worker.pid for worker in runtime._engine._processes._pool._all] == [meetings[0][1]]
 
 
 def test_a_number_of_workers_that_makes_no_sense_is_refused() -> None:

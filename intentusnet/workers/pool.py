@@ -6,7 +6,6 @@ Each leads a session and group of processes of its own, which is killed as a who
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import os
 import select
@@ -311,7 +310,7 @@ def _kill(workers: Iterable[Worker]) -> None:
             worker.close()
 
 
-#: For the two moments at which all of them have to be found.
+#: For the moment at which all of them have to be found.
 _pools: weakref.WeakSet[Pool] = weakref.WeakSet()
 
 
@@ -322,10 +321,4 @@ def _after_fork() -> None:
         pool.after_fork()
 
 
-def _at_exit() -> None:
-    for pool in tuple(_pools):
-        pool.close()
-
-
 os.register_at_fork(after_in_child=_after_fork)
-atexit.register(_at_exit)

@@ -10,7 +10,7 @@ import signal
 import threading
 import weakref
 from itertools import count
-from typing import Any, Final
+from typing import Any
 
 from intentusnet.agents import Agent
 from intentusnet.asker import World
@@ -21,9 +21,6 @@ from intentusnet.transcript import Answer
 from intentusnet.workers.pool import NoWorker, Pool, Worker
 from intentusnet.workers.turn import Defined, Ended, Late, Turn, Unfit, warm
 from intentusnet.workers.wire import encode
-
-#: Idle workers that may turn out to have ended before a call reaches one.
-_TRIES: Final = 3
 
 
 class Processes:
@@ -49,15 +46,14 @@ class Processes:
             BaseException: what unwound it.
         """
         defined = self._definition(call.agent)
-        for _ in range(_TRIES):
+        answer = None
+        while answer is None:
             try:
                 worker = self._pool.take()
             except NoWorker as fault:
                 return _not_called(call, str(fault))
             answer = self._called(worker, call, defined)
-            if answer is not None:
-                return answer
-        return _not_called(call, "each worker had ended before the call reached it")
+        return answer
 
     def close(self) -> None:
         """Ends the workers; calls that are under way lose theirs."""

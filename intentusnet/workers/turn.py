@@ -85,8 +85,6 @@ class Turn:
         self._failure: BaseException | None = None
         self._children = Control(call.request.control)
         self._thread = threading.current_thread()
-        self._lock = threading.Lock()
-        self._is_over = False
 
     def run(self, defined: Defined) -> Answer:
         """Has the worker call the agent, and serves what that asks.
@@ -97,19 +95,14 @@ class Turn:
             Late: the call is not waited for any longer.
             BaseException: what unwound the agent.
         """
-        with self._call.control.wakes(self._stop):
-            try:
-                self._prepare(defined)
-                self._patience = None
-                call = self._call
-                self._until = until_us(call.agent, call.request, self._world.clock)
-                # A message that is cut off is never acted upon.
-                self._send(encode(self._head(defined.key), call.request.payload))
-                self.has_begun = True
-                return self._serve()
-            finally:
-                with self._lock:
-                    self._is_over = True
+        self._prepare(defined)
+        self._patience = None
+        call = self._call
+        self._until = until_us(call.agent, call.request, self._world.clock)
+        # A message that is cut off is never acted upon.
+        self._send(encode(self._head(defined.key), call.request.payload))
+        self.has_begun = True
+        return self._serve()
 
     def cut_off(self) -> Answer | None:
         """Kills the worker, and the children that it waits for; returns the answer that was there already."""
@@ -124,12 +117,6 @@ class Turn:
     def is_late(self) -> bool:
         """Whether the call's time is up."""
         return self._until is not None and self._world.clock.time_us() >= self._until
-
-    def _stop(self) -> None:
-        # Not when the worker is another call's already.
-        with self._lock:
-            if not self._is_over:
-                self._worker.kill()
 
     def _look(self) -> None:
         if self._call.control.check() is not None or self.is_late:

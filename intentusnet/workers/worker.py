@@ -69,6 +69,8 @@ def serve(connection: socket, lifeline: Connection, *streams: Connection) -> Non
     # be killed with it, all at once.
     with contextlib.suppress(PermissionError):  # it leads one already
         os.setsid()
+    for end in (connection, lifeline):
+        os.set_inheritable(end.fileno(), False)  # what is handed over is not by itself
     _end_with(lifeline.fileno())
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)

@@ -245,8 +245,8 @@ def prints_and_sleeps(payload: str) -> None:
 
 
 def starts_a_process(payload: str) -> None:
-    """Gives its process a child, which holds what it inherits."""
-    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(3600)"], close_fds=False)
+    """Gives its process a child."""
+    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(3600)"])
     begun(payload, process.pid)
     time.sleep(3600)
 
@@ -336,3 +336,16 @@ def acts_and_draws(payload: str, ctx: Context) -> None:
         return ctx.random.random()
 
     ctx.gather(lambda: ctx.effect("act", act), draw)
+
+
+def takes_turns(payload: str, ctx: Context) -> None:
+    """Threads, one after the other, whose questions come in another order the second time."""
+    again = Path(payload).exists()
+    for name in ("second", "first") if again else ("first",):
+        thread = threading.Thread(target=ctx.env, args=(name,))
+        thread.start()
+        thread.join()
+    ctx.effect("both", read, "asked")
+    if not again:
+        Path(payload).touch()
+        raise KeyboardInterrupt

@@ -153,10 +153,11 @@ def test_ctrl_c_in_an_agent_is_ctrl_c(make: Any) -> None:
     """An agent's KeyboardInterrupt is nobody's answer, and its worker serves on."""
     runtime = make()
     add(runtime, agents.interrupts)
-    add(runtime, agents.echo, "echo")
+    add(runtime, agents.pid, "pid")
+    before = runtime.route("pid").payload
     with pytest.raises(KeyboardInterrupt):
         runtime.route("x")
-    assert runtime.route("echo", 1).payload == 1
+    assert runtime.route("pid").payload == before
 
 
 def test_large_payloads_pass_both_ways(make: Any) -> None:
@@ -169,19 +170,21 @@ def test_large_payloads_pass_both_ways(make: Any) -> None:
     replays(runtime, response)
 
 
-def test_what_an_agent_prints_is_seen(make: Any, fifo: Fifo, capfd: pytest.CaptureFixture[str]) -> None:
-    """Its stdout and stderr are the program's, when the call is over, and what came before a kill, too."""
-    clock = ManualClock()
-    with make(clock=clock) as runtime:
+def test_what_an_agent_prints_is_seen(make: Any, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """Its stdout and stderr are the program's, as they are when its worker starts."""
+    stdout = os.dup(1)
+    with (tmp_path / "elsewhere").open("w") as file, make() as before:
+        os.dup2(file.fileno(), 1)
+        add(before, agents.prints)
+        before.route("x", "once")
+        os.dup2(stdout, 1)
+    os.close(stdout)
+    assert capfd.readouterr() == ("", "ONCE\n")
+    assert (tmp_path / "elsewhere").read_text() == "once\n"
+    with make() as runtime:
         add(runtime, agents.prints)
-        add(runtime, agents.prints_and_sleeps, "kill", timeout=5)
         runtime.route("x", "said")
         assert capfd.readouterr() == ("said\n", "SAID\n")
-        routing = Background(lambda: runtime.route("kill", fifo.path))
-        fifo.read()
-        clock.advance(60)
-        routing.result()
-        assert capfd.readouterr().out == "before the kill\n"
 
 
 # --- workers ---
@@ -794,6 +797,17 @@ def main():
             return
         os.waitpid(child, 0)
         print(runtime.route("echo", "after").payload)
+    elif what == "prints":
+        runtime.agent("prints", handles="prints", isolation="process")(agents.prints_and_sleeps)
+        runtime.route("prints", fifo, timeout=5)
+        print("over")
+    elif what == "forked":
+        runtime.agent("pid", handles="pid", isolation="process")(agents.pid)
+        worker = runtime.route("pid").payload
+        if os.fork():
+            with open(fifo, "w") as file:
+                print(worker, file=file)
+        os.read(0, 1)
     else:
         runtime.route(what, fifo)
 """
@@ -807,7 +821,7 @@ def program(tmp_path: Path, *arguments: str, end: str = GUARD) -> Iterator[subpr
     file.write_text(PROGRAM + end)
     process = subprocess.Popen(
         [sys.executable, str(file), *arguments],
-        env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"},
+        env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}", "PYTHONUNBUFFERED": ""},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -862,6 +876,23 @@ def test_a_forked_program_leaves_the_workers_alone(tmp_path: Path) -> None:
     assert (out.splitlines(), err) == (["before", "AGENT_UNAVAILABLE", "after"], "")
 
 
+def test_a_forked_program_does_not_keep_its_parents_workers(tmp_path: Path, fifo: Fifo) -> None:
+    """They end with the parent, though the child has inherited what the parent had open."""
+    with program(tmp_path, fifo.path, "forked") as process:
+        pid = int(fifo.read())
+        process.kill()
+        assert has_ended(pid)
+        process.communicate(timeout=PATIENCE_S)  # the child reads the end of stdin, and ends
+
+
+def test_what_was_printed_before_a_kill_is_seen(tmp_path: Path, fifo: Fifo) -> None:
+    """Line by line, though nobody is at a terminal."""
+    with program(tmp_path, fifo.path, "prints") as process:
+        assert fifo.read()
+        out, err = process.communicate(timeout=PATIENCE_S)
+    assert (out, err) == ("before the kill\nover\n", "")
+
+
 # --- the runtime ---
 
 
@@ -906,6 +937,19 @@ def test_an_interrupted_execution_goes_on_in_a_process(make: Any, tmp_path: Path
     questions = runtime.store.get(response.execution_id).questions
     kinds = [question.kind for question in questions if question.kind != "log"]
     assert kinds == ["agent", "effect", "random", "effect"]
+    replays(runtime, response)
+
+
+def test_questions_of_threads_find_their_places_again(make: Any, tmp_path: Path) -> None:
+    """When an interrupted execution goes on and its threads take turns in another order."""
+    runtime = make(environ={"first": "1", "second": "2"})
+    add(runtime, agents.takes_turns)
+    with pytest.raises(KeyboardInterrupt):
+        runtime.route("x", str(tmp_path / "tried"))
+    response = runtime.resume("@last")
+    record = runtime.store.get(response.execution_id)
+    asked = [(q.ordinal, q.name) for q in record.questions if q.kind == "env"]
+    assert asked == [(0, "first"), (2, "second")]
     replays(runtime, response)
 
 

@@ -739,12 +739,24 @@ def test_an_agent_that_the_worker_cannot_import_is_unavailable(
     replays(runtime, response)
 
 
+class LookedAt(ManualClock):
+    """A clock that tells how often it was looked at."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.looks = threading.Semaphore(0)
+
+    def time_us(self) -> int:
+        self.looks.release()
+        return super().time_us()
+
+
 @pytest.mark.parametrize(("way", "code"), [("cancel", "CANCELLED"), ("deadline", "AGENT_TIMEOUT")])
 def test_what_is_cut_off_before_it_begins_is_in_no_doubt(
     make: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fifo: Fifo, way: str, code: str
 ) -> None:
     """While its module is imported, or its worker started, the agent has not been called."""
-    clock = ManualClock()
+    clock = LookedAt()
     runtime = make(clock=clock)
     hang = (
         "import multiprocessing, os, time\nif multiprocessing.parent_process():\n"
@@ -753,7 +765,11 @@ def test_what_is_cut_off_before_it_begins_is_in_no_doubt(
     add(runtime, module_of(tmp_path, monkeypatch, hang + AGENT).agent, side_effect="irreversible", timeout=1)
     routing = Background(lambda: runtime.route("x", timeout=30))
     pid = int(fifo.read())
-    clock.advance(2)  # the agent's own time does not run yet
+    clock.advance(2)
+    while clock.looks.acquire(blocking=False):
+        pass
+    for _ in range(8):  # it is waited for still: the agent's own time does not run yet
+        assert clock.looks.acquire(timeout=PATIENCE_S)
     if way == "cancel":
         (execution_id,) = runtime._engine._running
         runtime.cancel(execution_id)

@@ -113,7 +113,8 @@ def test_asynchronous_agents_are_awaited(routed, portable, run_process, app, job
 
 def test_a_dead_worker_is_told_with_its_record(numbers, app, run_process):
     """The execution that kills its worker is not replayable, the others are replayed: 11."""
-    deadly = (app / "shop.py").read_text().replace("    return payload\n", "    return os.abort()\n")
+    dying = "    import signal\n    signal.raise_signal(signal.SIGKILL)\n"
+    deadly = (app / "shop.py").read_text().replace("    return payload\n", dying)
     (app / "shop_deadly.py").write_text(deadly)
     ran = run_process("replay", "--all", "--text", "crashes", "--app", "shop_deadly:runtime", "-j", "2")
     assert ran.code == 0

@@ -1,5 +1,7 @@
 """What stops an agent that takes too long, or whose execution is cancelled: what each isolation promises."""
 
+# Over 400 lines: every promise of timeouts and cancellation, side by side.
+
 # Over 400 lines: one table of promises, which a page names one by one.
 
 import ctypes

@@ -75,7 +75,13 @@ class Control:
         return self.reason if self._parent is None else self._reason or self._parent.check()
 
     def wait(self, seconds: float) -> str | None:
-        """Waits, but no longer than until it is stopped: then why."""
+        """Waits, but no longer than until it is stopped: then why.
+
+        Raises:
+            ValueError: nobody can wait so long, as `time.sleep` says, too.
+        """
+        if not 0 <= seconds <= threading.TIMEOUT_MAX:
+            raise ValueError(f"nobody can sleep {seconds} seconds")
         woken = threading.Event()
         with self.wakes(woken.set):
             end = time.monotonic() + seconds

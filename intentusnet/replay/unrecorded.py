@@ -6,6 +6,7 @@ import threading
 
 from intentusnet.errors import BranchCancelled, ExecutionCancelled
 from intentusnet.ids import Clock
+from intentusnet.record import usage_of
 from intentusnet.response import ErrorCode, ErrorInfo
 from intentusnet.routing.router import Request
 from intentusnet.routing.strategies import Outcome
@@ -90,11 +91,17 @@ class UnrecordedSession:
         self._clock = clock
         self._lock = threading.Lock()
         self._attempts = Attempts()
+        self._usage: list[Question] = []
 
     @property
     def attempts(self) -> tuple[tuple[str, Answer], ...]:
         """Each agent that was called and its answer, in the order of the plan."""
         return self._attempts.ordered()
+
+    @property
+    def usage(self) -> dict[str, float]:
+        """See `Recorder.usage`."""
+        return usage_of(self._usage)
 
     def begin(self, question: Question) -> Ticket:
         """See `Session.begin`.
@@ -118,6 +125,8 @@ class UnrecordedSession:
         if question.kind == "agent":
             with self._lock:
                 return self._attempts.answers.setdefault(question.ordinal, (question.name, answer))[1]
+        if question.kind == "usage":
+            self._usage.append(question)
         if question.kind in ACTING_KINDS:
             stop_if_cancelled(self._request)
         return answer

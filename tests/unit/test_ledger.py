@@ -135,6 +135,24 @@ def test_room_that_is_found_does_not_hide_what_was_lost() -> None:
     assert ledger.sums(10 * SECOND, bob) == {short.name: 7, long.name: None}
     assert ledger.sums(10 * SECOND, ADA) == {short.name: 0, long.name: 5}
 
+    ledger = Ledger([budget("caller.tokens.1m")], most=1)
+    for at_s, whose in ((0, ADA), (50, bob), (70, bob)):
+        ledger.add(at_s * SECOND, whose, {"tokens": 5})
+    assert [*ledger.sums(70 * SECOND, bob).values()] == [None]
+    assert [*ledger.sums(115 * SECOND, bob).values()] == [5]
+
+
+def test_the_last_moment_of_a_window_is_in_it() -> None:
+    """What was told at the end of a step counts for the whole window from then on."""
+    one = budget("caller.tokens.1m")
+    at_us = -(-one.window_us // STEPS) - 1
+    assert (step_of(one, at_us), step_of(one, at_us + one.window_us)) == (0, STEPS)
+    ledger = Ledger([one])
+    ledger.add(at_us, ADA, {"tokens": 5})
+
+    assert ledger.sums(at_us + one.window_us, ADA) == {one.name: 5}
+    assert ledger.sums(2 * at_us + one.window_us, ADA) == {one.name: 0}
+
 
 @pytest.mark.parametrize(
     ("total", "number"),

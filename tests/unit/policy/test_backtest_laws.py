@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from helpers.policies import AGENTS, ENVELOPES, POLICIES, Data, rules
+from helpers.policies import AGENTS, BUDGET_TESTS, BUDGETS, EFFECTS, ENVELOPES, POLICIES, Data, rules
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -22,7 +22,14 @@ def without_budgets(data: Data) -> Data:
     return {**data, "rules": [{k: v for k, v in rule.items() if k != "budget"} for rule in data["rules"]]}
 
 
+def limited(data: Data, effect: str, budget: Data) -> Data:
+    """With a rule that depends on what is spent alone."""
+    return {**data, "rules": [{"id": "limit", "effect": effect, "budget": budget}, *data["rules"]]}
+
+
 PLAIN_POLICIES = POLICIES.map(without_budgets)
+LIMITS = st.dictionaries(st.sampled_from(BUDGETS), BUDGET_TESTS, min_size=1, max_size=2)
+LIMITED_POLICIES = st.builds(limited, POLICIES, EFFECTS, LIMITS)
 
 
 def compiled(data: Data) -> CompiledPolicy:
@@ -89,7 +96,7 @@ def test_a_backtest_tells_what_replays_tell(
 
 
 @FEWER
-@given(POLICIES, POLICIES, TEAMS, REQUESTS)
+@given(LIMITED_POLICIES, LIMITED_POLICIES, TEAMS, REQUESTS)
 def test_a_backtest_tells_what_replays_tell_of_budgets(
     before: Data, after: Data, team: list[AgentFacts], requests: list[EnvelopeFacts]
 ) -> None:
@@ -114,7 +121,7 @@ def test_a_backtest_tells_what_replays_tell_of_budgets(
 
 
 @FEWER
-@given(POLICIES, TEAMS, REQUESTS)
+@given(LIMITED_POLICIES, TEAMS, REQUESTS)
 def test_decisions_on_budgets_are_made_again_from_the_record(
     data: Data, team: list[AgentFacts], requests: list[EnvelopeFacts]
 ) -> None:

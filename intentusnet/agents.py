@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from intentusnet.codecs import PLAIN, Codec, codec_for
 from intentusnet.errors import InvalidAgent
+from intentusnet.importable import check_nameable
 
 SideEffect = Literal["read_only", "reversible", "irreversible"]
 Isolation = Literal["inline", "thread", "process"]
@@ -136,6 +137,7 @@ class Agent:
         payload_parameter, context_parameter: the names of its parameters for them; None if it takes none.
         input, output: the declared types.
         is_async: it is a coroutine function, and is awaited.
+        registered: what was registered: the handler, or the class whose method that is.
     """
 
     definition: AgentDefinition
@@ -145,6 +147,7 @@ class Agent:
     input: Codec = field(default=PLAIN)
     output: Codec = field(default=PLAIN)
     is_async: bool = False
+    registered: Any = None
 
     @property
     def name(self) -> str:
@@ -185,10 +188,15 @@ def _source_of(function: Any) -> bytes:
 
 
 def _code_bytes(code: types.CodeType) -> bytes:
-    constants = [
-        _code_bytes(c) if isinstance(c, types.CodeType) else repr(c).encode() for c in code.co_consts
-    ]
+    constants = [_constant_bytes(constant) for constant in code.co_consts]
     return b"\0".join([code.co_code, repr(code.co_names).encode(), *constants])
+
+
+def _constant_bytes(constant: object) -> bytes:
+    if isinstance(constant, types.CodeType):
+        return _code_bytes(constant)
+    # The order of a set is another one in every process.
+    return repr(sorted(map(repr, constant)) if isinstance(constant, frozenset) else constant).encode()
 
 
 def define_agent(
@@ -252,7 +260,11 @@ def define_agent(
             expected="isolation 'inline': it is cancelled when its time is up",
             got=repr(isolation),
         )
-    return Agent(definition, function, payload_parameter, context_parameter, taken, given, is_async)
+    agent = Agent(definition, function, payload_parameter, context_parameter, taken, given, is_async, handler)
+    if isolation == "process":
+        check_nameable(name, handler)
+        _ = agent.digest  # of the source as it is now: workers are told what they have to find
+    return agent
 
 
 def _first_fault(fault: ValueError) -> str:

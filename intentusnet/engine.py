@@ -19,6 +19,7 @@ from intentusnet.capture.arguments import redacted
 from intentusnet.context import call_agent
 from intentusnet.errors import RecordNotFound
 from intentusnet.ids import Clock, Ids
+from intentusnet.importable import importable
 from intentusnet.replay.environment import Environments
 from intentusnet.replay.live import LiveSession, Opening, WriteAhead
 from intentusnet.replay.unrecorded import UnrecordedSession
@@ -34,10 +35,14 @@ if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
     from concurrent.futures import ThreadPoolExecutor
 
+    from intentusnet.workers.processes import Processes
+
 T = TypeVar("T")
 
 #: Threads that wait for the disk on behalf of event loops; they share its syncs, so more of them are faster.
 _WAITING: Final = 64
+#: Processes that run agents, unless the runtime is told another number.
+DEFAULT_MAX_WORKERS: Final = 32
 
 #: The event loop on which asynchronous children of plain agents are awaited.
 _loop: contextvars.ContextVar[AbstractEventLoop | None] = contextvars.ContextVar(
@@ -54,6 +59,7 @@ class Engine:
         capture: what hooks are to catch.
         write_ahead: see `IntentusRuntime`.
         isolation: runs the agents.
+        max_workers: so many processes may run agents.
     """
 
     #: Set by the runtime: the two need each other.
@@ -69,9 +75,11 @@ class Engine:
         capture: Capture | None,
         write_ahead: WriteAhead,
         isolation: Isolation,
+        max_workers: int,
         environments: Environments,
     ) -> None:
         self.isolation = isolation
+        isolation.in_process = self._call_in_process
         self.environments = environments
         self.world = World(
             clock, ids, environ, self._route_child, self._route_child_async, self.off_loop, capture, redacted
@@ -85,9 +93,18 @@ class Engine:
         self._running: dict[str, Control] = {}
         self._lock = threading.Lock()
         self._pool: ThreadPoolExecutor | None = None
+        self._max_workers = max_workers
+        self._processes: Processes | None = None
 
     def open_session(self, request: Request, plan: Plan) -> Recorder:
-        """See `Hands.open_session`."""
+        """See `Hands.open_session`.
+
+        Raises:
+            ConfigurationError: an agent is to run in a process of its own, and none can import it.
+        """
+        for agent in plan.steps:
+            if agent.definition.isolation == "process":
+                importable(agent.name, agent.registered)
         execution_id = self._ids.execution_id()
         store, control = self._store, request.control
         if control is not None:
@@ -181,8 +198,21 @@ class Engine:
         """Gives back what it holds."""
         with self._lock:
             pool, self._pool = self._pool, None
+            processes, self._processes = self._processes, None
         if pool is not None:
             pool.shutdown()
+        if processes is not None:
+            processes.close()
+
+    def _call_in_process(self, call: Call) -> Answer:
+        with self._lock:
+            if self._processes is None:
+                # Imported late: who isolates nothing by processes has no part in what they need.
+                from intentusnet.workers.processes import Processes
+
+                self._processes = Processes(self.world, self._max_workers)
+            processes = self._processes
+        return processes.call(call)
 
     def _route_child(self, request: Request) -> AgentResponse:
         loop = _loop.get()

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from intentusnet import values
 from intentusnet.capture import Capture, capture_of
 from intentusnet.context import plain
-from intentusnet.engine import Engine
+from intentusnet.engine import DEFAULT_MAX_WORKERS, Engine
 from intentusnet.envelope import (
     Caller,
     IntentEnvelope,
@@ -71,6 +71,8 @@ class IntentusRuntime(Registering, Replaying):
             does not match. For development and tests: bodies that are not irreversible run twice.
         max_abandoned: so many calls that were cut off may still run; as long as they do, agents that may
             have to be cut off, too, are not called. See docs/timeouts.md.
+        max_workers: so many processes may run agents whose isolation is "process"; while all of them do, such
+            agents are not called.
 
     Raises:
         InvalidPolicy: the policy is malformed.
@@ -90,6 +92,7 @@ class IntentusRuntime(Registering, Replaying):
         capture: Capture | Iterable[str] | bool = False,
         verify_replay: bool = False,
         max_abandoned: int = DEFAULT_MAX_ABANDONED,
+        max_workers: int = DEFAULT_MAX_WORKERS,
     ) -> None:
         if write_ahead not in ("calls", "effects"):
             raise ConfigurationError(
@@ -101,6 +104,10 @@ class IntentusRuntime(Registering, Replaying):
             raise ConfigurationError(
                 "max_abandoned makes no sense", expected="0 or more", got=repr(max_abandoned)
             )
+        if max_workers < 0:
+            raise ConfigurationError(
+                "max_workers makes no sense", expected="0 or more", got=repr(max_workers)
+            )
         self.registry = Registry()
         self.clock = clock
         self.ids = ids
@@ -110,6 +117,7 @@ class IntentusRuntime(Registering, Replaying):
         self._environ = os.environ if environ is None else environ
         self._max_depth = max_depth
         self._max_abandoned = max_abandoned
+        self._max_workers = max_workers
         self._capture = capture_of(capture)
         if verify_replay and self.store is None:
             raise ConfigurationError(
@@ -124,6 +132,7 @@ class IntentusRuntime(Registering, Replaying):
             capture=self._capture,
             write_ahead=write_ahead,
             isolation=Isolation(clock, max_abandoned),
+            max_workers=max_workers,
             environments=Environments(compiled),
         )
         self._router = self._engine.router = IntentRouter(
@@ -171,6 +180,7 @@ class IntentusRuntime(Registering, Replaying):
             capture=False if self._capture is None else self._capture,
             verify_replay=self._engine.on_recorded is not None,
             max_abandoned=self._max_abandoned,
+            max_workers=self._max_workers,
         )
         for agent in self.registry.agents():
             other.registry.add(agent)
@@ -348,7 +358,7 @@ class IntentusRuntime(Registering, Replaying):
         return self._engine.cancel(execution_id, reason)
 
     def close(self) -> None:
-        """Closes the store, and gives back its threads."""
+        """Ends its processes, gives back its threads, and closes the store."""
         self._engine.close()
         if self.store is not None:
             self.store.close()

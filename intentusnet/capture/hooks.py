@@ -132,7 +132,12 @@ def active(*names: str) -> BaseContext | None:
 
 def settings_of(context: BaseContext | World) -> Capture | None:
     """What is captured for a context: what its runtime was told, and the ``with`` blocks around the call."""
-    settings = context.capture if isinstance(context.capture, Capture) else None
+    return effective(context.capture)
+
+
+def effective(capture: object) -> Capture | None:
+    """What is captured where a runtime was told this: that, and what the ``with`` blocks around say."""
+    settings = capture if isinstance(capture, Capture) else None
     for inner in _within.get():
         settings = inner if settings is None else settings | inner
     return settings

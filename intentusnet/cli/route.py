@@ -76,15 +76,17 @@ def command(
         if dry_run:
             envelope = runtime.envelope(intent, value, **chosen)
             values.encode(envelope.payload)
-            return _tell_plan(invocation.output, intent, runtime.plan(envelope))
-        if runtime.registry.awaits:
+            answer: Plan | AgentResponse = runtime.plan(envelope)
+        elif runtime.registry.awaits:
             import asyncio
 
-            response = asyncio.run(runtime.route_async(intent, value, durability=durability, **chosen))
+            answer = asyncio.run(runtime.route_async(intent, value, durability=durability, **chosen))
         else:
-            response = runtime.route(intent, value, durability=durability, **chosen)
-    tell_response(invocation.output, response, intent)
-    return exit_code_of(response.error)
+            answer = runtime.route(intent, value, durability=durability, **chosen)
+    if not isinstance(answer, AgentResponse):
+        return _tell_plan(invocation.output, intent, answer)
+    tell_response(invocation.output, answer, intent)
+    return exit_code_of(answer.error)
 
 
 def _names(listed: str) -> tuple[str, ...]:

@@ -302,7 +302,7 @@ def _no_code() -> None:
 def _run(replay: _Replay, world: World) -> Outcome | None:
     plan, session = replay.plan, replay.session
 
-    def invoke(attempt: int) -> Answer:
+    def invoke(attempt: int, _: Control) -> Answer:
         agent: Agent = plan.steps[attempt]
         check_waits_for(agent)
         with replay.watched(attempt):

@@ -3,9 +3,9 @@
 An audit hook (PEP 578) cannot be taken out again, so one is put in at the first replay and does nothing
 unless the context says that a replay runs; threads and tasks that carry the agent's context are watched like
 the agent itself. What acts through other events (``shutil.copyfile``, ``http.client.connect``,
-``tempfile.mkstemp``, ``webbrowser.open``) is stopped at those. Two things of the standard library raise no
-event and are watched where they happen: traffic on connections that were open before the replay, and
-processes that multiprocessing spawns.
+``tempfile.mkstemp``, ``webbrowser.open``) is stopped at those. Three things of the standard library raise no
+event and are watched where they happen: traffic on connections that were open before the replay, processes
+that multiprocessing spawns, and the end of the process.
 
 Not stopped, because it changes nothing outside of the process: reading files, the null device, byte code of
 imports, databases in memory or opened read-only, descriptors that are open already (stdout among them).
@@ -53,7 +53,7 @@ _FORBIDDEN: Final = frozenset(
         "winreg.ConnectRegistry", "winreg.CreateKey", "winreg.DeleteKey", "winreg.DeleteValue",
         "winreg.LoadKey", "winreg.SaveKey", "winreg.SetValue",
         # Raised by this module.
-        "_posixsubprocess.fork_exec", "socket.recv", "socket.send",
+        "_posixsubprocess.fork_exec", "os._exit", "os.abort", "socket.recv", "socket.send",
     }
 )  # fmt: skip
 #: These act or not, depending on their arguments.
@@ -96,6 +96,7 @@ def _install() -> None:
             sys.addaudithook(_hook)
             _watch_connections(socket.socket, sending=("send", "sendall"), receiving=("recv", "recv_into"))
             _watch_spawning()
+            _watch_ends()
             _installed = True
         # Encrypted connections send and receive by other functions, which most programs never load.
         if encrypted is not None and not _is_watched(encrypted):
@@ -185,6 +186,21 @@ def _is_own_pair(connection: Any) -> bool:
     with contextlib.suppress(OSError):
         return not connection.getsockname() and not connection.getpeername()
     return False
+
+
+def _watch_ends() -> None:
+    """An agent that ends the process would take the report along, with an exit code that may be 0."""
+    for name in ("_exit", "abort"):
+        setattr(os, name, _watching_end(f"os.{name}", getattr(os, name)))
+
+
+def _watching_end(event: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def watching(*args: Any) -> Any:
+        _hook(event, args)
+        return function(*args)
+
+    return watching
 
 
 def _watch_spawning() -> None:

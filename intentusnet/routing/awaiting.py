@@ -8,6 +8,7 @@ on record, and then the task is cancelled.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
@@ -148,7 +149,8 @@ async def in_thread(function: Callable[[], T]) -> T:
             told: tuple[T | None, BaseException | None] = function(), None
         except BaseException as fault:  # noqa: BLE001 - handed to whoever awaits it
             told = None, fault
-        loop.call_soon_threadsafe(settle, *told)
+        with contextlib.suppress(RuntimeError):  # the loop is closed, so nobody waits any longer
+            loop.call_soon_threadsafe(settle, *told)
 
     thread = threading.Thread(
         target=contextvars.copy_context().run, args=(run,), name="intentusnet-agent", daemon=True

@@ -50,11 +50,24 @@ async def call_awaiting(agent: Agent, payload: bytes, context: Any) -> Answer:
 
 
 def _raised(agent: Agent, fault: BaseException) -> Answer:
-    if isinstance(fault, (ControlSignal, KeyboardInterrupt)):
-        raise fault
-    if isinstance(fault, DeadlineExceeded):
-        return _failed(_late(agent, fault))
-    return _failed(ErrorInfo.from_exception(fault))
+    # asyncio.TaskGroup makes a group of whatever unwinds it, or one of its tasks.
+    signal = _within(fault, (ControlSignal, KeyboardInterrupt))
+    if signal is not None:
+        raise signal
+    late = _within(fault, (DeadlineExceeded,))
+    return _failed(ErrorInfo.from_exception(fault) if late is None else _late(agent, late))
+
+
+def _within(fault: BaseException, kinds: tuple[type[BaseException], ...]) -> BaseException | None:
+    """The fault, or the first of a group, nested however deep, that is of these kinds."""
+    faults = [fault]
+    while faults:
+        one = faults.pop()
+        if isinstance(one, kinds):
+            return one
+        if isinstance(one, BaseExceptionGroup):
+            faults += reversed(one.exceptions)
+    return None
 
 
 def _returned(agent: Agent, result: Any) -> Answer:
@@ -75,7 +88,7 @@ def _failed(error: ErrorInfo) -> Answer:
     return Answer(ok=False, data=error.encode())
 
 
-def _late(agent: Agent, fault: DeadlineExceeded) -> ErrorInfo:
+def _late(agent: Agent, fault: BaseException) -> ErrorInfo:
     # It stopped where it was, which says nothing of what its body had done by then.
     harmless = agent.definition.side_effect == "read_only"
     return ErrorInfo(

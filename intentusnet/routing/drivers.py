@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import functools
 import queue
 import threading
 from collections import deque
@@ -13,6 +14,7 @@ from typing import Final, Protocol, TypeVar
 from intentusnet import values
 from intentusnet.errors import BranchCancelled, ControlSignal
 from intentusnet.response import ErrorCode, ErrorInfo
+from intentusnet.routing.control import NEVER, Control
 from intentusnet.routing.plan import Plan
 from intentusnet.routing.strategies import Attempts, Finished, Outcome, route
 from intentusnet.transcript import ROOT_SCOPE, Answer, Question, Session, ask
@@ -29,34 +31,35 @@ class OffLoop(Protocol):
     def __call__(self, function: Callable[[], T]) -> Awaitable[T]: ...
 
 
-#: Calls the agent of attempt k, and says how it ended.
-Invoke = Callable[[int], Answer]
+#: Calls the agent of attempt k, which that stops, and says how it ended.
+Invoke = Callable[[int, Control], Answer]
 
 
-def drive(plan: Plan, session: Session, invoke: Invoke) -> Outcome:
+def drive(plan: Plan, session: Session, invoke: Invoke, control: Control = NEVER) -> Outcome:
     """Runs the core of a plan to its end.
 
     Args:
         plan: who is called.
         session: where answers come from.
         invoke: calls the agent of an attempt; asked only if the session has no answer.
+        control: stops the execution.
     """
     core = route(plan)
     try:
         command = next(core)
         while True:
-            command = core.send(_perform(command, plan, session, invoke))
+            command = core.send(_perform(command, plan, session, invoke, control))
     except StopIteration as stop:
         outcome: Outcome = stop.value
         return outcome
 
 
-def _perform(command: Attempts, plan: Plan, session: Session, invoke: Invoke) -> Finished:
-    def attempt(number: int) -> Answer:
-        return ask(session, agent_question(plan, number), lambda: invoke(number))
+def _perform(command: Attempts, plan: Plan, session: Session, invoke: Invoke, control: Control) -> Finished:
+    def attempt(number: int, stops: Control = control) -> Answer:
+        return ask(session, agent_question(plan, number), lambda: invoke(number, stops))
 
     if command.race:
-        return _race(command.numbers, plan, session, attempt)
+        return _race(command.numbers, plan, session, attempt, control)
     if len(command.numbers) == 1:
         return Finished((attempt(command.numbers[0]),))
     return Finished(concurrently([_bound(attempt, number) for number in command.numbers]))
@@ -139,20 +142,29 @@ def _start(run: Callable[[int, T], None], number: int, argument: T) -> threading
     return thread
 
 
-def _race(numbers: Sequence[int], plan: Plan, session: Session, attempt: Callable[[int], Answer]) -> Finished:
+def _race(
+    numbers: Sequence[int],
+    plan: Plan,
+    session: Session,
+    attempt: Callable[[int, Control], Answer],
+    control: Control,
+) -> Finished:
     """All at once until one succeeds; which one is a question like any other, so a replay is told.
 
-    The losers are not waited for: from then on, whatever they ask unwinds them.
+    The losers are not waited for: they are stopped as their isolation allows, and whatever they ask from then
+    on unwinds them.
     """
     ticket = session.begin(race_question(plan))
     if ticket.answer is not None:
         winner = values.decode(ticket.answer.data)
-        return Finished(concurrently([_bound(attempt, number) for number in numbers]), winner)
+        calls = [functools.partial(attempt, number, control) for number in numbers]
+        return Finished(concurrently(calls), winner)
+    runners = {number: Control(control) for number in numbers}
     ended: queue.SimpleQueue[tuple[int, Answer | BaseException]] = queue.SimpleQueue()
 
     def run(number: int, _: None) -> None:
         try:
-            ended.put((number, attempt(number)))
+            ended.put((number, attempt(number, runners[number])))
         except BaseException as fault:  # noqa: BLE001 - handed to the caller's thread below
             ended.put((number, fault))
 
@@ -170,6 +182,7 @@ def _race(numbers: Sequence[int], plan: Plan, session: Session, attempt: Callabl
     for number in numbers:
         if number not in answers:
             answers[number] = lost(plan, session, number)
+            runners[number].cancel("another agent has won the race")
     session.end(ticket, Answer(ok=True, data=values.dumps(winner)))
     return Finished([answers[number] for number in numbers], winner)
 

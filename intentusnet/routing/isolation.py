@@ -70,13 +70,22 @@ class Call(NamedTuple):
             timeout: whether its time was up; otherwise it was cancelled.
         """
         definition = self.agent.definition
-        harmless = definition.side_effect == "read_only" and not self.session.is_acting(self.attempt)
-        code = ErrorCode.AGENT_TIMEOUT if timeout else ErrorCode.CANCELLED
-        error = ErrorInfo(
-            code=code if harmless else ErrorCode.IN_DOUBT,
-            message=f"agent {definition.name!r} was cut off: {why}",
-            details={"isolation": definition.isolation, "timeout": definition.timeout},
+        return self.given_up(
+            ErrorCode.AGENT_TIMEOUT if timeout else ErrorCode.CANCELLED,
+            f"agent {definition.name!r} was cut off: {why}",
+            {"isolation": definition.isolation, "timeout": definition.timeout},
         )
+
+    def given_up(self, code: ErrorCode, message: str, details: dict[str, Any]) -> Answer:
+        """Gives the attempt up whose body was stopped, or is lost.
+
+        Args:
+            code: what it is if it was harmless; otherwise it is in doubt.
+            message, details: of the error.
+        """
+        definition = self.agent.definition
+        harmless = definition.side_effect == "read_only" and not self.session.is_acting(self.attempt)
+        error = ErrorInfo(code=code if harmless else ErrorCode.IN_DOUBT, message=message, details=details)
         return self.session.cancel(
             self.attempt, definition.name, Answer(ok=False, data=error.encode(), refused=True)
         )
@@ -89,12 +98,24 @@ class Call(NamedTuple):
 
 def until_us(agent: Agent, request: Request, clock: Clock) -> int | None:
     """When the time of a call is up that begins now, in microseconds since 1970-01-01 UTC; None for never."""
-    deadline, timeout = request.envelope.deadline, agent.definition.timeout
-    given = None if deadline is None else round(deadline.timestamp() * 1_000_000)
+    given, timeout = deadline_us(request), agent.definition.timeout
     if timeout is None:
         return given
     own = clock.time_us() + round(timeout * 1_000_000)
     return own if given is None else min(own, given)
+
+
+def deadline_us(request: Request) -> int | None:
+    """The envelope's deadline, in microseconds since 1970-01-01 UTC; None if it has none."""
+    deadline = request.envelope.deadline
+    return None if deadline is None else round(deadline.timestamp() * 1_000_000)
+
+
+def pause(until: int | None, clock: Clock) -> float:
+    """Seconds to wait for the body of an agent before looking whether it is to be stopped."""
+    if until is None:
+        return LOOK_EVERY
+    return min(max(until - clock.time_us(), 0) / 1_000_000, LOOK_EVERY)
 
 
 class Isolation:
@@ -104,7 +125,12 @@ class Isolation:
         clock: what deadlines are held against.
         max_abandoned: so many bodies may be left behind. As long as they run, agents that may have to be left
             behind, too, are not called.
+
+    Attributes:
+        in_process: calls an agent in a process of its own. Set by the engine.
     """
+
+    in_process: Callable[[Call], Answer]
 
     def __init__(self, clock: Clock, max_abandoned: int = DEFAULT_MAX_ABANDONED) -> None:
         self._clock = clock
@@ -124,15 +150,19 @@ class Isolation:
 
         Args:
             call: whose it is.
-            body: calls the agent.
+            body: calls the agent in this process.
 
         Returns:
             What it answered, or that it was cut off.
         """
         try:
-            if call.agent.definition.isolation == "thread":
-                return self._in_thread(call, body)
-            return body()
+            match call.agent.definition.isolation:
+                case "thread":
+                    return self._in_thread(call, body)
+                case "process":
+                    return self.in_process(call)
+                case _:
+                    return body()
         except ExecutionCancelled as cancelled:
             return call.cut_off(f"the execution was cancelled: {cancelled}", timeout=False)
 
@@ -171,7 +201,7 @@ class Isolation:
         """What a body came to; None if it is not waited for any longer."""
         while True:
             with contextlib.suppress(queue.Empty):
-                return ended.get(timeout=self._pause(until))
+                return ended.get(timeout=pause(until, self._clock))
             control.check()
             if until is not None and self._clock.time_us() >= until:
                 return None
@@ -199,7 +229,9 @@ class Isolation:
             while not (task.done() or stopped.done()):
                 try:
                     await asyncio.wait(
-                        (task, stopped), timeout=self._pause(until), return_when=asyncio.FIRST_COMPLETED
+                        (task, stopped),
+                        timeout=pause(until, self._clock),
+                        return_when=asyncio.FIRST_COMPLETED,
                     )
                 except asyncio.CancelledError:
                     call.control.cancel(TASK_CANCELLED)
@@ -218,12 +250,6 @@ class Isolation:
         task.add_done_callback(retrieve)
         self._leave(Abandoned(call.session.execution_id, call.agent.name, task))
         return answer
-
-    def _pause(self, until: int | None) -> float:
-        """Seconds to wait before looking again."""
-        if until is None:
-            return LOOK_EVERY
-        return min(max(until - self._clock.time_us(), 0) / 1_000_000, LOOK_EVERY)
 
     def _leave(self, abandoned: Abandoned) -> None:
         with self._lock:

@@ -15,7 +15,7 @@ from intentusnet.policy.facts import Budgets, recorded_budget
 from intentusnet.record import ExecutionRecord, ParentLink
 from intentusnet.registry import Registry
 from intentusnet.response import AgentResponse, AttemptSummary, ErrorInfo
-from intentusnet.routing.control import TASK_CANCELLED, Control
+from intentusnet.routing.control import NEVER, TASK_CANCELLED, Control
 from intentusnet.routing.drivers import drive
 from intentusnet.routing.plan import Plan, make_plan
 from intentusnet.routing.spending import Spending
@@ -248,7 +248,10 @@ class IntentRouter:
         return drive(
             plan,
             session,
-            lambda attempt: self._hands.call_agent(plan.steps[attempt], attempt, request, session),
+            lambda attempt, stops: self._hands.call_agent(
+                plan.steps[attempt], attempt, request._replace(control=stops), session
+            ),
+            request.control or NEVER,
         )
 
 

@@ -79,9 +79,42 @@ def test_workers_load_files_and_the_policy_of_the_options(routed, portable, run_
     assert ran.json["divergences"][0]["kind"] == "policy"
 
 
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_asynchronous_agents_are_awaited(routed, portable, run_process, app, jobs):
+    """Here and in workers, from the store and from files, with what they asked for below them."""
+    source = (app / "shop.py").read_text() + (
+        "from intentusnet import AsyncContext\n"
+        "@runtime.agent('child', handles='child.do')\n"
+        "async def child(payload, ctx: AsyncContext):\n"
+        "    return await ctx.effect('double', double, payload)\n"
+        "async def double(number):\n"
+        "    return number * 2\n"
+        "@runtime.agent('parent', handles='parent.do')\n"
+        "async def parent(payload, ctx: AsyncContext):\n"
+        "    asked = await ctx.map(lambda n: ctx.route('child.do', n), range(payload))\n"
+        "    return [response.payload for response in asked]\n"
+    )
+    (app / "shop.py").write_text(source)
+    (app / "shop_changed.py").write_text(source.replace("double, payload)", "double, payload + 1)"))
+    parent, plain = routed("parent.do", 2), routed("echo.say", 1)
+    for execution_id in (parent, plain):
+        portable(execution_id, f"kept/{execution_id}.jsonl")
+    for what in ("--all", "kept"):
+        ran = run_process("replay", what, "--app", "shop:runtime", "-j", jobs)
+        assert ran.code == 0, ran.stderr
+        assert {line["verdict"] for line in ran.lines} == {"match"}
+        assert {line["execution_id"] for line in ran.lines} >= {parent, plain}
+    ran = run_process("replay", "--all", "--nested", "--app", "shop_changed:runtime", "-j", jobs)
+    assert ran.code == 1
+    assert [(line["verdict"], line["divergences"]) for line in ran.lines] == [("diverged", []), ("match", [])]
+    below = [child["divergences"][0]["pointer"] for child in ran.lines[0]["children"]]
+    assert below == ["/args/0", "/args/0"]
+
+
 def test_a_dead_worker_is_told_with_its_record(numbers, app, run_process):
     """The execution that kills its worker is not replayable, the others are replayed: 11."""
-    deadly = (app / "shop.py").read_text().replace("    return payload\n", "    return os.abort()\n")
+    dying = "    import signal\n    signal.raise_signal(signal.SIGKILL)\n"
+    deadly = (app / "shop.py").read_text().replace("    return payload\n", dying)
     (app / "shop_deadly.py").write_text(deadly)
     ran = run_process("replay", "--all", "--text", "crashes", "--app", "shop_deadly:runtime", "-j", "2")
     assert ran.code == 0

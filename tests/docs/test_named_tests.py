@@ -39,3 +39,13 @@ def test_the_durability_page_names_tests() -> None:
     assert len(lines) > 5
     for line in lines:
         assert NAMED.search(line.rpartition("| ")[2]), line
+
+
+def test_the_page_on_timeouts_names_tests() -> None:
+    """Each promise of its tables says how it is tested; the first table only compares."""
+    page = (ROOT / "docs" / "timeouts.md").read_text("utf-8").partition("## How long")[2]
+    promises = [row for row in page.splitlines() if row.startswith("|") and not row.startswith("|---")]
+    rows = [row for row in promises if not row.startswith(("| promise |", "| rule |", "| the agent |"))]
+    assert len(rows) > 30
+    for row in rows:
+        assert NAMED.search(row.rstrip(" |").rpartition(" | ")[2]), row

@@ -4,6 +4,7 @@ Functions of a module, because that is what can be sent to another process.
 """
 
 import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ def make_runtime() -> IntentusRuntime:
 
 def make_deadly() -> IntentusRuntime:
     """Of some numbers, the process dies."""
-    return runtime_with(lambda number: os.abort() if number in DEADLY else number)
+    return runtime_with(lambda number: signal.raise_signal(signal.SIGKILL) if number in DEADLY else number)
 
 
 def make_changed() -> IntentusRuntime:

@@ -1,6 +1,9 @@
 """The pytest plugin: records as tests."""
 
 import json
+import os
+import subprocess
+import sys
 from xml.etree import ElementTree
 
 import pytest
@@ -94,6 +97,45 @@ def test_other_lines_of_json_are_left_alone(project, run_pytest):
     (project / "kept/store/store.json").write_text("{}")
     (project / "kept/store/log/00000000000000000000.jsonl").write_bytes(record)
     run_pytest("kept", APP).assert_outcomes(passed=2)
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "2")])
+def test_records_of_asynchronous_agents_are_awaited(project, run_pytest, pytester, workers):
+    """Beside those of plain ones, in a loop that nobody has to make; what diverges fails."""
+    pytester.makepyfile(
+        pages="""
+        from desk import runtime
+        from intentusnet import AsyncContext
+
+        @runtime.agent("reader", handles="pages.read", side_effect="read_only")
+        async def reader(pages: int, ctx: AsyncContext) -> list:
+            return await ctx.map(lambda page: ctx.effect("fetch", fetch, page), range(pages))
+
+        async def fetch(page: int) -> str:
+            return f"page {page}"
+        """,
+        keep_pages="""
+        import asyncio
+        from pathlib import Path
+        from intentusnet import MemoryExecutionStore
+        from pages import runtime
+
+        recording = runtime.configure(store=MemoryExecutionStore())
+        response = asyncio.run(recording.route_async("pages.read", 2))
+        assert response.payload == ["page 0", "page 1"]
+        Path("kept/pages.jsonl").write_bytes(recording.store.get(response.execution_id).to_jsonl())
+        """,
+    )
+    subprocess.run([sys.executable, "keep_pages.py"], cwd=project, check=True)
+    args = ("kept", "--intentus-app=pages:runtime", *workers)
+    plugins = ("xdist.plugin",) if workers else ()
+    run_pytest(*args, plugins=plugins).assert_outcomes(passed=3)
+    changed = (project / "pages.py").read_text().replace("fetch, page)", "fetch, page + 1)")
+    (project / "pages.py").write_text(changed)
+    os.utime(project / "pages.py", ns=(0, 0))  # another time than that of the bytecode
+    ran = run_pytest(*args, plugins=plugins)
+    ran.assert_outcomes(passed=2, failed=1)
+    ran.stdout.fnmatch_lines(["*scope     attempt:0/gather:0.0", "*pointer   /args/0"])
 
 
 def test_a_damaged_record_fails(project, run_pytest):

@@ -59,6 +59,38 @@ def test_the_own_runtime_is_not_recorded(pytester, project, run_pytest):
     assert not (project / ".intentusnet").exists()
 
 
+def test_asynchronous_agents_are_awaited(pytester, project, run_pytest):
+    """What a test routed with a loop of its own is replayed after it, in another one."""
+    pytester.makepyfile(
+        test_own="""
+        import asyncio, itertools
+        from desk import runtime
+        from intentusnet import AsyncContext
+
+        numbers = itertools.count()
+
+        @runtime.agent("steady", handles="steady.draw", side_effect="read_only")
+        async def steady(ctx: AsyncContext):
+            return await ctx.effect("draw", numbers.__next__)
+
+        @runtime.agent("unsteady", handles="unsteady.draw", side_effect="read_only")
+        async def unsteady(ctx: AsyncContext):
+            return next(numbers)
+
+        def test_steady(intentus_recorded):
+            recording = intentus_recorded(runtime)
+            assert asyncio.run(recording.route_async("steady.draw")).ok
+            assert recording.route("echo.say", 1).ok
+
+        def test_unsteady(intentus_recorded):
+            assert asyncio.run(intentus_recorded(runtime).route_async("unsteady.draw")).ok
+        """
+    )
+    ran = run_pytest("test_own.py")
+    ran.assert_outcomes(passed=2, errors=1)
+    ran.stdout.fnmatch_lines(["*ERROR at teardown of test_unsteady*", "diverged*unsteady.draw"])
+
+
 def test_nothing_is_recorded_in_ci(tests, run_pytest, monkeypatch):
     """Where CI is set, tests that record are skipped with the reason, and run if that is asked for."""
     monkeypatch.setenv("CI", "true")

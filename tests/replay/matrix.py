@@ -1,33 +1,42 @@
 """The matrix of changes that docs/replay.md prints: what a replay says after code or policy have changed.
 
+Handlers are written once, for plain agents and for asynchronous ones: `given` awaits what has to be awaited,
+and `ask` asks for effects that have. What Python has in two ways, like threads and tasks, is `twice` here.
+
 Run it to bring the page up to date: python tests/replay/matrix.py
 """
 
 # Over 400 lines: one matrix of changes.
 
+import asyncio
 import itertools
 import re
 import secrets
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
+from inspect import isawaitable
 from pathlib import Path
 from time import time_ns
 from typing import Any
 from uuid import uuid4
 
-from intentusnet import Context, IntentusRuntime, MemoryExecutionStore, ReplayReport
+from intentusnet import AsyncContext, Context, IntentusRuntime, MemoryExecutionStore, ReplayReport
 
 PAGE = Path(__file__).parents[2] / "docs" / "replay.md"
 MARKED = re.compile(
     r"(?<=<!-- matrix: python tests/replay/matrix.py -->\n).*?(?=<!-- end of matrix -->)", re.DOTALL
 )
 
-Handler = Callable[[Any, Context], Any]
+#: Takes the payload and a context of either sort; what it returns may have to be awaited.
+Handler = Callable[[Any, Any], Any]
 #: Kind, scope below the attempt's (None: the execution itself), question, pointer.
 Place = tuple[str, str | None, str, str]
+
+#: How often the next effect of an asynchronous agent lets other tasks go on.
+TURNS = itertools.cycle((3, 0, 1, 2))
 
 #: Where the agent that changes stands: its attempt, and its place among the candidates.
 STRATEGIES = {"direct": 0, "fallback": 1, "parallel": 1, "nested": 0}
@@ -53,6 +62,72 @@ class Refusal(LookupError):
     """Another type, the same words."""
 
 
+# --- plain and asynchronous ---
+
+
+async def given(asked: Any) -> Any:
+    """What a context, or a handler, was asked for: the asynchronous ones are to be awaited."""
+    return await asked if isawaitable(asked) else asked
+
+
+def at_once(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """What a coroutine comes to that finds nothing to wait for."""
+    try:
+        coroutine.send(None)
+    except StopIteration as stop:
+        return stop.value
+    raise AssertionError("a plain agent has nothing to await")
+
+
+def plain(handler: Handler) -> Handler:
+    def agent(payload: Any, ctx: Context) -> Any:
+        return at_once(given(handler(payload, ctx)))
+
+    return agent
+
+
+def asynchronous(handler: Handler) -> Handler:
+    async def agent(payload: Any, ctx: AsyncContext) -> Any:
+        return await given(handler(payload, ctx))
+
+    return agent
+
+
+async def ask(ctx: Any, name: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """What an effect gives; to asynchronous agents, later, and not in the order of the questions."""
+    if not isinstance(ctx, AsyncContext):
+        return ctx.effect(name, function, *args, **kwargs)
+
+    async def later(*args: Any, **kwargs: Any) -> Any:
+        for _ in range(next(TURNS)):
+            await asyncio.sleep(0)
+        return function(*args, **kwargs)
+
+    return await ctx.effect(name, later, *args, **kwargs)
+
+
+def twice(of_plain: Handler, of_asynchronous: Handler) -> Handler:
+    return lambda payload, ctx: (of_asynchronous if isinstance(ctx, AsyncContext) else of_plain)(payload, ctx)
+
+
+@dataclass(frozen=True)
+class Sort:
+    """Agents that wait or are awaited, and how they are called, replayed and run to their end."""
+
+    agent: Callable[[Handler], Handler]
+    route: Callable[..., Any]
+    replay: Callable[..., Any]
+    run: Callable[[Coroutine[Any, Any, Any]], Any]
+
+
+SORTS = {
+    "plain": Sort(plain, IntentusRuntime.route, IntentusRuntime.replay, at_once),
+    "async": Sort(asynchronous, IntentusRuntime.route_async, IntentusRuntime.replay_async, asyncio.run),
+}
+#: The columns of the page: strategy and sort of the agents.
+COLUMNS = {**{strategy: (strategy, "plain") for strategy in STRATEGIES}, "async": ("direct", "async")}
+
+
 # --- agents ---
 
 
@@ -70,8 +145,8 @@ class Asking:
     function: Callable[..., Any] = told
     answer: Callable[[Any], Any] = field(default=lambda answers: {"answers": answers})
 
-    def __call__(self, payload: Any, ctx: Context) -> Any:
-        return self.answer([ctx.effect(name, self.function, *args) for name, *args in self.steps])
+    async def __call__(self, payload: Any, ctx: Any) -> Any:
+        return self.answer([await ask(ctx, name, self.function, *args) for name, *args in self.steps])
 
 
 BASE = Asking()
@@ -82,9 +157,9 @@ def asks(*steps: tuple[Any, ...]) -> Handler:
     return Asking(steps)
 
 
-def with_notes(payload: Any, ctx: Context) -> Any:
+async def with_notes(payload: Any, ctx: Any) -> Any:
     ctx.log("begins", payload=payload)
-    answers = [ctx.effect(name, told, *args) for name, *args in BASE.steps]
+    answers = [await ask(ctx, name, told, *args) for name, *args in BASE.steps]
     ctx.usage(tokens=3)
     return {"answers": answers}
 
@@ -92,9 +167,9 @@ def with_notes(payload: Any, ctx: Context) -> Any:
 def swallows(handler: Handler, answer: Any) -> Handler:
     """An agent that catches whatever there is, and answers as it did."""
 
-    def agent(payload: Any, ctx: Context) -> Any:
+    async def agent(payload: Any, ctx: Any) -> Any:
         try:
-            return handler(payload, ctx)
+            return await given(handler(payload, ctx))
         except BaseException:  # noqa: BLE001 - that is what is tested
             return answer
 
@@ -102,10 +177,10 @@ def swallows(handler: Handler, answer: Any) -> Handler:
 
 
 def retries(times: int) -> Handler:
-    def agent(payload: Any, ctx: Context) -> Any:
+    async def agent(payload: Any, ctx: Any) -> Any:
         for _ in range(times):
             try:
-                return ctx.effect("customer", refused)
+                return await ask(ctx, "customer", refused)
             except LookupError:
                 answer = "nobody"
         return answer
@@ -114,7 +189,7 @@ def retries(times: int) -> Handler:
 
 
 def defaults(currency: str) -> Handler:
-    def price(ctx: Context, item: int, currency: str = currency) -> Any:
+    def price(ctx: Any, item: int, currency: str = currency) -> Any:
         return ctx.effect("price", told, item, currency=currency)
 
     return lambda payload, ctx: price(ctx, 1)
@@ -130,9 +205,9 @@ def defaults_of_the_effect(currency: str) -> Handler:
 def over_a_set(*items: int) -> Handler:
     """Sets of numbers that collide are walked through in the order in which they were put in."""
 
-    def agent(payload: Any, ctx: Context) -> Any:
+    async def agent(payload: Any, ctx: Any) -> Any:
         for item in dict.fromkeys(set(items)):
-            ctx.effect("price", told, item)
+            await ask(ctx, "price", told, item)
 
     return agent
 
@@ -152,29 +227,48 @@ def lazily(how_many: int) -> Handler:
         for item in itertools.count(1):
             yield ctx.effect("price", told, item)
 
-    return lambda payload, ctx: list(itertools.islice(prices(ctx), how_many))
+    async def prices_async(ctx: AsyncContext) -> AsyncIterator[Any]:
+        for item in itertools.count(1):
+            yield await ask(ctx, "price", told, item)
+
+    async def drawn_async(payload: Any, ctx: AsyncContext) -> Any:
+        prices = prices_async(ctx)
+        return [await anext(prices) for _ in range(how_many)]
+
+    return twice(lambda payload, ctx: list(itertools.islice(prices(ctx), how_many)), drawn_async)
 
 
 def pooled(*items: int) -> Handler:
-    """Calls in threads of the agent's own, in whatever order they come."""
+    """Calls in threads of the agent's own, or in tasks of its own, in whatever order they come."""
 
-    def agent(payload: Any, ctx: Context) -> Any:
+    def threads(payload: Any, ctx: Context) -> Any:
         with ThreadPoolExecutor(4) as pool:
             return sorted(pool.map(lambda item: ctx.effect("price", told, item), items))
+
+    async def tasks(payload: Any, ctx: AsyncContext) -> Any:
+        async with asyncio.TaskGroup() as group:
+            asked = [group.create_task(ask(ctx, "price", told, item)) for item in items]
+        return sorted(task.result() for task in asked)
+
+    return twice(threads, tasks)
+
+
+def in_a_loop(*items: int) -> Handler:
+    async def agent(payload: Any, ctx: Any) -> Any:
+        return sorted([await ask(ctx, "price", told, item) for item in items])
 
     return agent
 
 
-def in_a_loop(*items: int) -> Handler:
-    return lambda payload, ctx: sorted([ctx.effect("price", told, item) for item in items])
-
-
 def gathers(*items: int) -> Handler:
-    return lambda payload, ctx: ctx.gather(*(partial(ctx.effect, "price", told, item) for item in items))
+    return twice(
+        lambda payload, ctx: ctx.gather(*(partial(ctx.effect, "price", told, item) for item in items)),
+        lambda payload, ctx: ctx.gather(*(ask(ctx, "price", told, item) for item in items)),
+    )
 
 
 def raises(fault: BaseException) -> Handler:
-    def agent(payload: Any, ctx: Context) -> Any:
+    def agent(payload: Any, ctx: Any) -> Any:
         raise fault
 
     return agent
@@ -284,9 +378,7 @@ CHANGES = {
     ),
     "a generator drawn from once more": Change(lazily(4), at("unexpected", "effect price [3]"), lazily(3)),
     "a generator drawn from once less": Change(lazily(2), at("missing", "effect price [2]"), lazily(3)),
-    "a generator for a list": Change(
-        lazily(3), None, lambda payload, ctx: [ctx.effect("price", told, n) for n in (1, 2, 3)]
-    ),
+    "a generator for a list": Change(lazily(3), None, in_a_loop(1, 2, 3)),
     "threads with identical calls": Change(pooled(1, 1, 1, 2), None, pooled(1, 1, 2, 1)),
     "threads for a loop": Change(pooled(1, 1, 2), None, in_a_loop(1, 1, 2)),
     "a loop for threads": Change(in_a_loop(1, 1, 2), None, pooled(1, 1, 2)),
@@ -361,30 +453,40 @@ CHANGES = {
 }
 
 
+async def route_to_inner(payload: Any, ctx: Any) -> Any:
+    return (await given(ctx.route("inner", payload))).status
+
+
 def runtime_of(
-    strategy: str, handler: Handler, rules: Any, captured: tuple[str, ...], **options: Any
+    sort: Sort, strategy: str, handler: Handler, rules: Any, captured: tuple[str, ...], **options: Any
 ) -> IntentusRuntime:
     runtime = IntentusRuntime(store=MemoryExecutionStore(), policy=rules, capture=captured)
     asked = "inner" if strategy == "nested" else "ask"
-    runtime.agent("work", handles=asked, **{"rank": 2, "side_effect": "read_only", **options})(handler)
+    options = {"rank": 2, "side_effect": "read_only", **options}
+    runtime.agent("work", handles=asked, **options)(sort.agent(handler))
     if STRATEGIES[strategy]:
         other = raises(ValueError("busy")) if strategy == "fallback" else answers("first")
-        runtime.agent("first", handles="ask", rank=1, side_effect="read_only")(other)
+        runtime.agent("first", handles="ask", rank=1, side_effect="read_only")(sort.agent(other))
     if strategy == "nested":
-        routes: Handler = lambda payload, ctx: ctx.route("inner", payload).status  # noqa: E731 - one line
-        runtime.agent("outer", handles="ask", side_effect="read_only")(routes)
+        runtime.agent("outer", handles="ask", side_effect="read_only")(sort.agent(route_to_inner))
     return runtime
 
 
-def replayed(change: Change, strategy: str) -> ReplayReport:
+def replayed(change: Change, strategy: str, sort: str = "plain") -> ReplayReport:
     """The report on the execution of the agent that has changed."""
-    then = runtime_of(strategy, change.then, change.policies[0], change.captured)
-    now = runtime_of(strategy, change.now, change.policies[1], change.captured, **change.options)
+    report: ReplayReport = SORTS[sort].run(_replayed(change, strategy, SORTS[sort]))
+    return report
+
+
+async def _replayed(change: Change, strategy: str, sort: Sort) -> ReplayReport:
+    then = runtime_of(sort, strategy, change.then, change.policies[0], change.captured)
+    now = runtime_of(sort, strategy, change.now, change.policies[1], change.captured, **change.options)
     routing = "direct" if strategy == "nested" else strategy
-    record = then.store.get(then.route("ask", {"n": 1}, strategy=routing).execution_id)
+    response = await given(sort.route(then, "ask", {"n": 1}, strategy=routing))
+    record = then.store.get(response.execution_id)
     if strategy != "nested":
-        return now.replay(record)
-    report = now.configure(store=then.store).replay(record, nested=True)
+        return await given(sort.replay(now, record))
+    report = await given(sort.replay(now.configure(store=then.store), record, nested=True))
     assert report.divergences == ()
     (child,) = report.children
     assert report.verdict is child.verdict
@@ -414,13 +516,13 @@ def first_of(report: ReplayReport, *, ordered: bool) -> Place | None:
 def table() -> str:
     """The matrix as Markdown, from replays that are run for it."""
     lines = [
-        f"| change | verdict | first divergence | {' | '.join(STRATEGIES)} |",
-        "|---|---|---|---|---|---|---|",
+        f"| change | verdict | first divergence | {' | '.join(COLUMNS)} |",
+        "|---" * (3 + len(COLUMNS)) + "|",
     ]
     for name, change in CHANGES.items():
-        reports = {strategy: replayed(change, strategy) for strategy in STRATEGIES}
-        verdicts = " ".join(dict.fromkeys(report.verdict.value for report in reports.values()))
-        firsts = [report.divergences[0] if report.divergences else None for report in reports.values()]
+        reports = [replayed(change, *column) for column in COLUMNS.values()]
+        verdicts = " ".join(dict.fromkeys(report.verdict.value for report in reports))
+        firsts = [report.divergences[0] if report.divergences else None for report in reports]
         kinds = " ".join(dict.fromkeys("" if first is None else f"`{first.kind.value}`" for first in firsts))
         cells = [
             "" if first is None else " ".join(f"`{part}`" for part in (first.scope, first.pointer) if part)

@@ -1,5 +1,7 @@
 """Asynchronous callers and agents: the same core and the same record as for those that wait in threads."""
 
+# Over 400 lines: every promise to asynchronous callers and agents, side by side.
+
 import asyncio
 import threading
 import time

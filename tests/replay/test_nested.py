@@ -1,10 +1,14 @@
 """Nested executions are replayed from records of their own."""
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from intentusnet import ExecutionRecord, IntentusRuntime, MemoryExecutionStore, Verdict
+import pytest
+
+from intentusnet import AsyncContext, Context, ExecutionRecord, IntentusRuntime, MemoryExecutionStore, Verdict
+from intentusnet.errors import ConfigurationError
 
 Handler = Callable[..., Any]
 
@@ -41,6 +45,57 @@ def test_children_are_replayed_from_their_own_records() -> None:
     assert (middle.verdict, middle.divergences, leaf.verdict) == (Verdict.DIVERGED, (), Verdict.MATCH)
     assert [d.pointer for d in middle.children[0].divergences] == ["/payload", "/payload"]
     assert report.as_dict()["children"][0]["children"][0]["verdict"] == "diverged"
+
+
+def test_asynchronous_children_are_awaited() -> None:
+    """Below their parents as plain ones are, whichever of them are asynchronous; each runs again once."""
+    runs: list[int] = []
+
+    def mixed(factor: int) -> IntentusRuntime:
+        runtime = IntentusRuntime(store=MemoryExecutionStore())
+
+        @runtime.agent("top", handles="top")
+        async def top(ctx: AsyncContext) -> list[Any]:
+            asked = await ctx.gather(ctx.route("middle"), ctx.route("leaf", 1))
+            return [response.payload for response in asked]
+
+        @runtime.agent("middle", handles="middle")
+        def middle(ctx: Context) -> Any:
+            return ctx.route("leaf", 2).payload
+
+        @runtime.agent("leaf", handles="leaf")
+        async def leaf(payload: int, ctx: AsyncContext) -> int:
+            await ctx.sleep(0)
+            runs.append(payload)
+            return payload * factor if payload == 2 else payload
+
+        return runtime
+
+    async def nested() -> None:
+        then = mixed(1)
+        assert then.store is not None
+        response = await then.route_async("top")
+        record = then.store.get(response.execution_id)
+        runs.clear()
+        report = await then.replay_async(record, nested=True)
+        assert report.verdict is Verdict.MATCH
+        assert [child.execution_id for child in report.children] == list(record.children)
+        assert sorted(len(child.children) for child in report.children) == [0, 1]
+        assert sorted(runs) == [1, 2]
+        assert (await then.replay_async(record)).children == ()
+        with pytest.raises(ConfigurationError, match="replay_async"):
+            then.replay(record, nested=True)
+
+        now = mixed(10).configure(store=then.store)
+        assert (await now.replay_async(record)).verdict is Verdict.MATCH
+        report = await now.replay_async(record, nested=True)
+        assert (report.verdict, report.divergences) == (Verdict.DIVERGED, ())
+        below = {child.verdict: child for child in report.children}
+        assert set(below) == {Verdict.MATCH, Verdict.DIVERGED}
+        (child,) = below[Verdict.DIVERGED].children
+        assert [d.pointer for d in child.divergences] == ["/payload", "/payload"]
+
+    asyncio.run(nested())
 
 
 def test_children_that_are_not_in_the_store_are_left_out() -> None:

@@ -216,6 +216,12 @@ def test_no_process_is_started_by_multiprocessing(method: str, tmp_path: Path) -
 # --- native code ---
 
 
+@pytest.mark.parametrize(("name", "args"), [("_exit", (0,)), ("abort", ())])
+def test_the_process_is_not_ended(name: str, args: tuple[int, ...]) -> None:
+    """An agent that would take the replay's report along, and an exit code of 0 for it, is stopped."""
+    assert touched(replay(lambda: getattr(os, name)(*args))) == f"os.{name}"
+
+
 def test_native_functions_that_act_are_not_found(tmp_path: Path) -> None:
     """Which function ctypes looks up is told: one that acts by its name is stopped, others are not."""
     (tmp_path / "kept").touch()

@@ -120,7 +120,8 @@ class Wanting:
         self.needed = needed
 
 
-async def asynchronous() -> None: ...
+def yielding() -> Any:
+    yield 1
 
 
 async def generating() -> Any:
@@ -156,8 +157,8 @@ def odd_hint(payload: len) -> None: ...  # type: ignore[valid-type]  # that is w
     [
         (5, "cannot be called"),
         (Wanting, "cannot be instantiated"),
-        (asynchronous, "asynchronous"),
-        (generating, "asynchronous"),
+        (yielding, "generator"),
+        (generating, "generator"),
         (keyword_payload, "parameters"),
         (two_payloads, "parameters"),
         (two_contexts, "parameters"),

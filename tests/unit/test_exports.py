@@ -7,7 +7,9 @@ import sys
 import pytest
 
 import intentusnet
-from intentusnet import Context, IntentusRuntime
+from intentusnet import AsyncContext, Context, IntentusRuntime
+from intentusnet.base_context import BaseContext
+from intentusnet.registering import Registering
 from intentusnet.replay.recovering import Recovering
 from intentusnet.replay.replaying import Replaying
 
@@ -64,13 +66,26 @@ RECOVERING = {
     "resume": "self, execution_id",
 }
 
-REPLAYING = {"replay": "self, record, *, strictness, ignore, depth, nested, allow_acting"}
+REPLAYING = {
+    "replay": "self, record, *, strictness, ignore, depth, nested, allow_acting",
+    "replay_async": "self, record, *, strictness, ignore, depth, nested, allow_acting",
+}
+
+REGISTERING = {
+    "agent": (
+        "self, name, *, handles, version, rank, remote, side_effect, idempotent, timeout, isolation, "
+        "description"
+    ),
+    "remove": "self, name, version",
+}
 
 RUNTIME = {
     "__init__": (
-        "self, *, store, policy, clock, ids, environ, write_ahead, max_depth, capture, verify_replay"
+        "self, *, store, policy, clock, ids, environ, write_ahead, max_depth, capture, verify_replay, "
+        "max_abandoned, max_workers"
     ),
-    "agent": "self, name, *, handles, version, rank, remote, side_effect, idempotent, description",
+    "abandoned": None,
+    "cancel": "self, execution_id, reason",
     "close": "self",
     "configure": "self, *, store, policy",
     "envelope": (
@@ -78,35 +93,36 @@ RUNTIME = {
         "priority, timeout, idempotency_key, traceparent"
     ),
     "plan": "self, envelope",
-    "remove": "self, name, version",
     "policy": None,
     "route": (
         "self, intent, payload, *, strategy, target, fallback, prefer, caller, roles, tenant, tags, "
         "priority, timeout, idempotency_key, traceparent, durability"
     ),
+    "route_async": (
+        "self, intent, payload, *, strategy, target, fallback, prefer, caller, roles, tenant, tags, "
+        "priority, timeout, idempotency_key, traceparent, durability"
+    ),
     "router": None,
 }
-CONTEXT = {
-    "check": "self",
-    "deadline": None,
+WAITING = {
     "effect": "self, name, function, /, *args, **kwargs",
+    "gather": "self, *calls",
+    "map": "self, function, items, *, limit",
+    "route": "self, intent, payload, *, strategy, target, fallback, prefer, caller, tags, priority, idempotency_key",
+    "sleep": "self, seconds",
+}
+TELLING = {
+    "deadline": None,
     "env": "self, name, default",
     "envelope": None,
     "execution_id": None,
-    "gather": "self, *calls",
     "idempotency_key": None,
     "log": "self, message, /, **fields",
-    "map": "self, function, items, *, limit",
     "monotonic": "self",
     "now": "self",
     "patched": "self, patch",
     "random": None,
     "random_stream": "self, name",
-    "route": (
-        "self, intent, payload, *, strategy, target, fallback, prefer, caller, tags, priority, "
-        "idempotency_key"
-    ),
-    "sleep": "self, seconds",
     "usage": "self, **counts",
     "uuid": "self",
 }
@@ -139,7 +155,15 @@ def test_each_exported_name_can_be_imported_first() -> None:
 
 @pytest.mark.parametrize(
     ("kind", "promised"),
-    [(IntentusRuntime, RUNTIME), (Recovering, RECOVERING), (Replaying, REPLAYING), (Context, CONTEXT)],
+    [
+        (IntentusRuntime, RUNTIME),
+        (Recovering, RECOVERING),
+        (Replaying, REPLAYING),
+        (Registering, REGISTERING),
+        (BaseContext, TELLING),
+        (Context, WAITING),
+        (AsyncContext, WAITING),
+    ],
 )
 def test_the_signatures_are_those_that_were_promised(kind: type, promised: dict[str, str | None]) -> None:
     """Each public method has these parameters, in this order, and there is no other."""

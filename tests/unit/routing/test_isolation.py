@@ -1,6 +1,13 @@
 """What stops an agent that takes too long, or whose execution is cancelled: what each isolation promises."""
 
+# Over 400 lines: every promise of timeouts and cancellation, side by side.
+
+# Over 400 lines: one table of promises, which a page names one by one.
+
+import ctypes
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -293,6 +300,31 @@ def test_each_strategy_goes_on_as_it_should(
     goes_on = strategy in ("parallel", "broadcast") or (strategy == "fallback" and side_effect == "read_only")
     assert (len(response.attempts) == 2) is goes_on
     assert response.ok is goes_on
+    replays(runtime, response)
+
+
+def test_native_code_in_a_thread_holds_up_its_caller() -> None:
+    """The interpreter's lock is everybody's: the caller is told when native code gives it up, not before."""
+    clock = ManualClock()
+    runtime = runtime_of(clock=clock)
+    began: list[float] = []
+
+    @runtime.agent("native", handles="x", timeout=5, isolation="thread", side_effect="read_only")
+    def native() -> str:
+        sleeping = ctypes.PyDLL(None).usleep
+        began.append(time.monotonic())
+        clock.advance(60)
+        sleeping(200_000)  # microseconds
+        return "late"
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(10)  # nobody takes the lock between the two lines either
+    try:
+        response = runtime.route("x")
+        ended = time.monotonic()
+    finally:
+        sys.setswitchinterval(before)
+    assert ended - began[0] >= 0.2
     replays(runtime, response)
 
 

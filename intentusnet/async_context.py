@@ -20,6 +20,7 @@ from intentusnet.base_context import (
     check_limit,
     child_answer,
     child_response,
+    context_for,
     takes_argument,
     without_secrets,
 )
@@ -232,7 +233,7 @@ async def call_agent_awaiting(
 ) -> Answer:
     """Calls the agent of an attempt with a context of its own, and awaits it."""
     carrying.install()
-    context = AsyncContext.of(agent, attempt, request, session, world)
+    context = context_for(AsyncContext, agent, attempt, request, session, world)
     inside, asker = inside_effect.set(None), current.set(context)
     try:
         return without_secrets(await call_awaiting(agent, request.payload, context), world)

@@ -15,7 +15,7 @@ import uuid
 from collections.abc import Callable
 from datetime import datetime
 from random import Random
-from typing import Any, Final, NamedTuple, Self, overload
+from typing import Any, Final, NamedTuple, TypeVar, overload
 
 from pydantic import ValidationError
 
@@ -181,13 +181,6 @@ class BaseContext(Asker):
         until_us = self._until_us
         return typing.cast("datetime", self._plain("clock", "deadline", lambda: point_in_time(until_us)))
 
-    @classmethod
-    def of(cls, agent: Agent, attempt: int, request: Request, session: Session, world: World) -> Self:
-        """The context for one call of an agent."""
-        context = cls(session, request, attempt_scope(attempt), world, until_us(agent, request, world.clock))
-        context._has_timeout = agent.definition.timeout is not None
-        return context
-
     def _effect(
         self, name: str, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[Question, Codec]:
@@ -259,6 +252,19 @@ class BaseContext(Asker):
                 asked = ("seed", ()) if name is None else ("stream", (name,))
                 scope.streams[name] = Random(self._plain("random", asked[0], self._world.ids.seed, asked[1]))
             return scope.streams[name]
+
+
+Kind = TypeVar("Kind", bound=BaseContext)
+
+
+def context_for(
+    kind: type[Kind], agent: Agent, attempt: int, request: Request, session: Session, world: World
+) -> Kind:
+    """A context of that kind, for one call of an agent."""
+    until = until_us(agent, request, world.clock)
+    context = kind(session, request, attempt_scope(attempt), world, until)
+    context._has_timeout = agent.definition.timeout is not None
+    return context
 
 
 def without_secrets(answer: Answer, world: World) -> Answer:

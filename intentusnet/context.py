@@ -20,6 +20,7 @@ from intentusnet.base_context import (
     check_limit,
     child_answer,
     child_response,
+    context_for,
     plain,
     takes_argument,
     without_secrets,
@@ -181,7 +182,7 @@ class Context(BaseContext):
 def call_agent(agent: Agent, attempt: int, request: Request, session: Session, world: World) -> Answer:
     """Calls the agent of an attempt with a context of its own."""
     carrying.install()
-    context = Context.of(agent, attempt, request, session, world)
+    context = context_for(Context, agent, attempt, request, session, world)
     inside, asker = inside_effect.set(None), current.set(context)
     try:
         return without_secrets(call_inline(agent, request.payload, context), world)

@@ -104,11 +104,15 @@ RUNTIME = {
     ),
     "router": None,
 }
+#: Of both kinds of context: what waits, and what does not.
 WAITING = {
     "effect": "self, name, function, /, *args, **kwargs",
     "gather": "self, *calls",
     "map": "self, function, items, *, limit",
-    "route": "self, intent, payload, *, strategy, target, fallback, prefer, caller, tags, priority, idempotency_key",
+    "route": (
+        "self, intent, payload, *, strategy, target, fallback, prefer, caller, "
+        "tags, priority, idempotency_key"
+    ),
     "sleep": "self, seconds",
 }
 TELLING = {

@@ -23,7 +23,10 @@ def compared_envelope(tree: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def compared_plan(tree: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of a plan that decides who is called: versions belong to the environment."""
+    """The part of a plan that decides who is called: versions belong to the environment.
+
+    Nor do the numbers of budgets: they are as the clock was, and what they came to is in the decisions.
+    """
     return {
         "candidates": [
             {name: candidate[name] for name in ("agent", "allowed", "cause", "rule")}

@@ -74,6 +74,8 @@ def check_opened(body: Any) -> None:
     _check(plan, _PLAN)
     for candidate in plan["candidates"]:
         _check(candidate, _CANDIDATE)
+    for name, amount in plan.get("budget", {}).items():
+        _check_kind(values.untag(amount), (int, float, type(None)), f"the budget {name}")
     for step in plan["steps"]:
         _check_kind(step, _TEXT, "a step")
     for link in (body["parent"], body.get("forked_from")):

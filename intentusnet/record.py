@@ -176,16 +176,7 @@ class ExecutionRecord:
     @property
     def usage(self) -> dict[str, float]:
         """What was used up (`Context.usage`), by name, summed over all scopes; children have their own."""
-        told: dict[str, list[float]] = {}
-        for question in self.questions:
-            if question.kind == "usage":
-                for name, count in values.untag(values.parse(question.arguments)["kwargs"]).items():
-                    told.setdefault(name, []).append(count)
-        return {
-            # Floats are summed as if exactly: their order in the log is that of threads.
-            name: math.fsum(counts) if any(type(count) is float for count in counts) else sum(counts)
-            for name, counts in sorted(told.items())
-        }
+        return usage_of(self.questions)
 
     @property
     def children(self) -> tuple[str, ...]:
@@ -198,6 +189,29 @@ class ExecutionRecord:
         """The portable record: the execution's lines, byte for byte, then those of its large values."""
         lines = [entry.line + b"\n" for entry in self.entries]
         return b"".join([*lines, *(blob.line() for blob in self.blobs)])
+
+
+class Asked(Protocol):
+    """What `usage_of` needs of a question."""
+
+    @property
+    def kind(self) -> str: ...
+    @property
+    def arguments(self) -> bytes: ...
+
+
+def usage_of(questions: Iterable[Asked]) -> dict[str, float]:
+    """What was used up according to an execution's questions, by name; see `ExecutionRecord.usage`."""
+    told: dict[str, list[float]] = {}
+    for question in questions:
+        if question.kind == "usage":
+            for name, count in values.untag(values.parse(question.arguments)["kwargs"]).items():
+                told.setdefault(name, []).append(count)
+    return {
+        # Floats are summed as if exactly: their order in the log is that of threads.
+        name: math.fsum(counts) if any(type(count) is float for count in counts) else sum(counts)
+        for name, counts in sorted(told.items())
+    }
 
 
 def _no_blobs(ref: BlobRef) -> bytes:

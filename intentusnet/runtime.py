@@ -45,6 +45,7 @@ from intentusnet.response import AgentResponse
 from intentusnet.routing.isolation import DEFAULT_MAX_ABANDONED, Abandoned, Isolation
 from intentusnet.routing.plan import Plan
 from intentusnet.routing.router import IntentRouter, Request
+from intentusnet.routing.spending import Spending
 from intentusnet.stores.base import ExecutionStore
 from intentusnet.stores.file import FileExecutionStore
 
@@ -135,7 +136,11 @@ class IntentusRuntime(Registering, Replaying):
             environments=Environments(compiled),
         )
         self._router = self._engine.router = IntentRouter(
-            self.registry, compiled, self._engine, max_depth=max_depth
+            self.registry,
+            compiled,
+            self._engine,
+            max_depth=max_depth,
+            spending=Spending(compiled.budgets, self.store, clock) if compiled.budgets else None,
         )
         self._world, self._environments = self._engine.world, self._engine.environments
         if verify_replay:

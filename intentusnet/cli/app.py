@@ -54,6 +54,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "route": ("route", "Route an intent to an agent and record what happens."),
     "list": ("listing", "List executions, newest first."),
     "show": ("show", "Show one execution: request, plan, questions and answers, outcome."),
+    "stats": ("stats", "Sum up executions and their usage by intent, agent, caller, tenant and status."),
     "retrieve": ("retrieve", "Print a recorded response after checking its bytes; runs nothing."),
     "replay": ("replay", "Run executions again from their record and compare everything."),
     "records": ("pick", "Keep portable records: a small corpus from a large log."),

@@ -121,7 +121,7 @@ class CedarStage:
         self._envelope = envelope
         context = {"version": envelope.version, "tags": list(envelope.tags), "payload": envelope.payload}
         if policy.budgets:
-            context["budget"] = dict(envelope.budget or {})
+            context["budget"] = envelope.compared("budget")
         self._request: dict[str, Any] = {
             "principal": {"type": "Caller", "id": envelope.caller},
             "action": {"type": "Action", "id": envelope.intent},
@@ -140,7 +140,7 @@ class CedarStage:
         return self._policy.ask({**self._request, "resource": resource}, self._entities(agent))
 
     def lacks(self, agent: AgentFacts) -> str | None:
-        """The cause if a candidate is denied, and budgets are not known; else None."""
+        """The cause if a candidate is denied, and nobody asked for a budget; else None."""
         known = self._envelope.budget or {}
         missing = [budget.name for budget in self._policy.budgets if budget.name not in known]
         if not missing or self.decide(agent).cause in (MATCHED, DEFAULT):

@@ -100,8 +100,9 @@ class CompiledPolicy:
         if envelope.tenant is None:
             causes = dict.fromkeys(_positions(possible & ~self._tenant.free), TENANT_MISSING)
         lacking: dict[int, str] = {}
+        asked_for, open_rules, settled = envelope.budget or {}, 0, 0
         for position in _positions(possible & self._with_tests):
-            for of, test in self._tests[position]:
+            for of, name, test in self._tests[position]:
                 answer = test(envelope.compared(of))
                 if answer is False:
                     possible ^= 1 << position
@@ -109,7 +110,11 @@ class CompiledPolicy:
                     break
                 if answer is not True:
                     (causes if of == "payload" else lacking).setdefault(position, answer)
-        return self._staged(possible, causes, lacking)
+                    if of == "budget" and name in asked_for:
+                        settled |= 1 << position
+                    elif of == "budget":
+                        open_rules |= 1 << position
+        return self._staged(possible, causes, lacking, open_rules, settled)
 
     def looks_at(self, of: Compared, envelope: EnvelopeFacts) -> bool:
         """Whether a rule that the envelope's other facts leave possible compares something there.
@@ -121,7 +126,7 @@ class CompiledPolicy:
         return of in self.facts and any(
             kind == of
             for position in _positions(self._possible(envelope) & self._with_tests)
-            for kind, _ in self._tests[position]
+            for kind, *_ in self._tests[position]
         )
 
     def _possible(self, envelope: EnvelopeFacts) -> int:
@@ -130,16 +135,17 @@ class CompiledPolicy:
         possible &= self._role.of_any(envelope.roles) & self._tag.of_any(envelope.tags)
         return possible if envelope.tenant is None else possible & self._tenant.of(envelope.tenant)
 
-    def _staged(self, possible: int, causes: dict[int, str], lacking: dict[int, str]) -> Stage:
+    def _staged(
+        self, possible: int, causes: dict[int, str], lacking: dict[int, str], open_rules: int, settled: int
+    ) -> Stage:
         allows, denies = possible & self._allows, possible & self._denies
         certain = allows & ~_bits(causes)
         if not lacking:
             return Stage(self, denies, certain, causes)
-        open_rules = _bits(lacking)
+        # An allow rule with a budget of which nothing can be known does not match, whatever others are.
+        open_rules &= denies | certain & ~settled
         # A rule that fails for another reason as well keeps that as its cause.
-        return Stage(
-            self, denies, certain & ~open_rules, {**lacking, **causes}, open_rules & (denies | certain)
-        )
+        return Stage(self, denies, certain & ~_bits(lacking), {**lacking, **causes}, open_rules)
 
     def decide(self, envelope: EnvelopeFacts, agent: AgentFacts) -> Decision:
         """The decision for one candidate; with several of them, :meth:`stage` once is cheaper."""
@@ -178,7 +184,7 @@ class Stage:
         denies: the deny rules that apply to some agent.
         allows: the allow rules that do.
         causes: why rules are unknown, by position.
-        lacking: the rules that would be decided otherwise if budgets were known that are not.
+        lacking: the rules that would be decided otherwise if budgets were known that nobody asked for.
     """
 
     __slots__ = ("_policy", "allows", "causes", "denies", "lacking")
@@ -197,7 +203,7 @@ class Stage:
         return self._policy._decide(self, agent)
 
     def lacks(self, agent: AgentFacts) -> str | None:
-        """The cause if a candidate is denied only because budgets are not known; else None."""
+        """The cause if a candidate is denied only because nobody asked for a budget; else None."""
         return self._policy._lacks(self, agent) if self.lacking else None
 
 
@@ -271,9 +277,10 @@ def _fact(condition: Matcher | Comparison) -> str:
     return condition.name if isinstance(condition, Matcher) else condition.of
 
 
-def _comparison_tests(rule: Rule) -> tuple[tuple[Compared, Callable[[Any], Answer]], ...]:
+def _comparison_tests(rule: Rule) -> tuple[tuple[Compared, str, Callable[[Any], Answer]], ...]:
+    """Of each comparison: what it compares, the first step of its path, and its test."""
     return tuple(
-        (condition.of, comparison_test(condition))
+        (condition.of, condition.path[0] if condition.path else "", comparison_test(condition))
         for condition in rule.conditions
         if isinstance(condition, Comparison)
     )

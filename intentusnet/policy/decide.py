@@ -59,8 +59,8 @@ class EnvelopeFacts:
         roles: the caller's roles; none is known to be none.
         tenant: the caller's tenant, or None if it has not been stated.
         tags: the envelope's tags.
-        budget: sums of usage by the names of their budgets; one that is not there is unknown, and with None
-            all are.
+        budget: sums of usage by the names of their budgets. Unknown is one that is None, because nothing can
+            be known of it, and one that is not there, because nobody has asked for it; with None all are.
     """
 
     intent: str
@@ -70,11 +70,13 @@ class EnvelopeFacts:
     roles: tuple[str, ...] = ()
     tenant: str | None = None
     tags: tuple[str, ...] = ()
-    budget: Mapping[str, int | float | Decimal] | None = None
+    budget: Mapping[str, int | float | Decimal | None] | None = None
 
     def compared(self, of: Compared) -> Any:
         """What comparisons of that kind look for their fields in."""
-        return self.payload if of == "payload" else self.budget or {}
+        if of == "payload":
+            return self.payload
+        return {name: number for name, number in (self.budget or {}).items() if number is not None}
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ class Staged(Protocol):
         ...
 
     def lacks(self, agent: AgentFacts) -> str | None:
-        """The cause if a candidate is denied only because budgets are not known; else None."""
+        """The cause if a candidate is denied only because nobody asked for a budget; else None."""
         ...
 
 

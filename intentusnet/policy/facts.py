@@ -12,8 +12,10 @@ from intentusnet import values
 from intentusnet.agents import Agent
 from intentusnet.envelope import IntentEnvelope
 from intentusnet.policy.decide import AgentFacts, EnvelopeFacts
+from intentusnet.sums import Number
 
-Budgets = Mapping[str, int | float]
+#: Sums of usage, by the names of their budgets; None where nothing can be known.
+Budgets = Mapping[str, Number | None]
 
 
 def facts_of(envelope: IntentEnvelope, budget: Budgets | None = None) -> EnvelopeFacts:
@@ -51,7 +53,7 @@ def recorded_facts(
         payload: whether the payload is wanted; without it, it is None.
 
     Raises:
-        InvalidInput: the payload is not of the recorded format.
+        InvalidInput: payload or budgets are not of the recorded format.
     """
     caller, intent = envelope["caller"], envelope["intent"]
     return EnvelopeFacts(
@@ -62,8 +64,21 @@ def recorded_facts(
         roles=tuple(caller["roles"]),
         tenant=caller["tenant"],
         tags=tuple(envelope["tags"]),
-        budget=plan.get("budget"),
+        budget=recorded_budget(plan),
     )
+
+
+def recorded_budget(plan: Mapping[str, Any]) -> Budgets | None:
+    """The numbers that a recorded plan was made with; None if no policy compared any.
+
+    Args:
+        plan: a raw tree, as in an `ExecutionRecord`.
+
+    Raises:
+        InvalidInput: they are not of the recorded format.
+    """
+    budget = plan.get("budget")
+    return None if budget is None else values.untag(budget)
 
 
 def recorded_candidate(candidate: Mapping[str, Any]) -> AgentFacts:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import Any, Final, Literal, TypeAlias, get_args
 
-from intentusnet.errors import IntegrityBroken, IntentusError
+from intentusnet.errors import IntegrityBroken, IntentusError, InvalidInput
 from intentusnet.policy.decide import Decision, EnvelopeFacts
 from intentusnet.policy.engine import Policy
 from intentusnet.policy.facts import recorded_candidate, recorded_facts
@@ -159,7 +159,7 @@ class Trial:
         """
         try:
             self._take(execution_id, envelope, plan, payload)
-        except (KeyError, TypeError, ValueError, AttributeError) as fault:
+        except (KeyError, TypeError, ValueError, AttributeError, InvalidInput) as fault:
             raise IntegrityBroken(
                 "the first entry is not of the recorded format",
                 where=f"execution {execution_id}",

@@ -99,6 +99,11 @@ class ContinuedSession:
         """Each agent that was called and its answer, in the order of the plan."""
         return self._live.attempts
 
+    @property
+    def usage(self) -> dict[str, float]:
+        """See `Recorder.usage`."""
+        return self._live.usage
+
     def begin(self, question: Question) -> Ticket:
         """See `Session.begin`.
 

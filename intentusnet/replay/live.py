@@ -19,7 +19,7 @@ from intentusnet.fingerprint import fingerprint
 from intentusnet.ids import Clock
 from intentusnet.log.durability import Durability
 from intentusnet.log.entry import Draft
-from intentusnet.record import ExecutionRecord, ParentLink, RecordedQuestion
+from intentusnet.record import ExecutionRecord, ParentLink, RecordedQuestion, usage_of
 from intentusnet.references import BOUND, Blob
 from intentusnet.replay.bodies import answered_body, asked_body, kept, kept_outcome
 from intentusnet.replay.unrecorded import Attempts, refused, stop_if_cancelled
@@ -110,6 +110,12 @@ class LiveSession:
     def attempts(self) -> tuple[tuple[str, Answer], ...]:
         """Each agent that was called and its answer, in the order of the plan."""
         return self._attempts.ordered()
+
+    @property
+    def usage(self) -> dict[str, float]:
+        """See `Recorder.usage`."""
+        with self._lock:
+            return usage_of(self._questions.values())
 
     def begin(self, question: Question) -> Ticket:
         """See `Session.begin`.

@@ -219,7 +219,7 @@ class Recovering:
             ContinuationDiverged: it is another.
             ConfigurationError: an asynchronous agent would have to run.
         """
-        plan = self._router.plan(request.envelope, request.depth)
+        plan = self._router.plan_again(request.envelope, record)
         places = differences(compared_plan(record.plan_tree), compared_plan(plan.tree()))
         if places:
             pointer, expected, actual = places[0]

@@ -188,7 +188,7 @@ def _begin(
         if not registry.agents():
             return _not_replayable(record, options, "no candidates are on record to decide about")
     divergences = Divergences(options.strictness, options.ignore.of(record.intent))
-    plan = router.plan(envelope, record.depth, registry)
+    plan = router.plan_again(envelope, record, registry)
     _compare_plans(record, plan, divergences)
     now = None
     if environment is not None and divergences.compares(DivergenceKind.ENVIRONMENT):

@@ -7,6 +7,7 @@ import threading
 from intentusnet import values
 from intentusnet.errors import BranchCancelled, ExecutionCancelled
 from intentusnet.ids import Clock
+from intentusnet.record import usage_of
 from intentusnet.response import ErrorCode, ErrorInfo
 from intentusnet.routing.router import Request
 from intentusnet.routing.strategies import Outcome
@@ -103,11 +104,17 @@ class UnrecordedSession:
         self._clock = clock
         self._lock = threading.Lock()
         self._attempts = Attempts()
+        self._usage: list[Question] = []
 
     @property
     def attempts(self) -> tuple[tuple[str, Answer], ...]:
         """Each agent that was called and its answer, in the order of the plan."""
         return self._attempts.ordered()
+
+    @property
+    def usage(self) -> dict[str, float]:
+        """See `Recorder.usage`."""
+        return usage_of(self._usage)
 
     def begin(self, question: Question) -> Ticket:
         """See `Session.begin`.
@@ -133,6 +140,8 @@ class UnrecordedSession:
                 return self._attempts.answers.setdefault(question.ordinal, (question.name, answer))[1]
             self._check(question)
             self._attempts.ends(question)
+            if question.kind == "usage":
+                self._usage.append(question)
         if question.kind in ACTING_KINDS:
             stop_if_cancelled(self._request)
         return answer

@@ -1,13 +1,14 @@
 """The plan: the ordered candidates with each one's policy decision, and who of them is called.
 
-A pure function of envelope, registry and policy; nothing else may decide who is called, so that a record's
+A pure function of envelope, registry and policy, and of the numbers of the budgets that the policy compares,
+which are part of the plan; nothing else may decide who is called, so that a record's
 plan can be made again and compared.
 """
 
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Any, Final
 
@@ -19,7 +20,7 @@ from intentusnet.fingerprint import compared_plan
 from intentusnet.policy.compile import NO_POLICY
 from intentusnet.policy.decide import AgentFacts, Decision, EnvelopeFacts
 from intentusnet.policy.engine import Policy
-from intentusnet.policy.facts import agent_facts, facts_of
+from intentusnet.policy.facts import Budgets, agent_facts, facts_of
 from intentusnet.record import implied_steps
 from intentusnet.registry import Registry
 from intentusnet.response import ErrorCode, ErrorInfo
@@ -60,6 +61,7 @@ class Plan:
         steps: the agents that are called, in order; attempt k calls step k.
         race: whether the first success decides a parallel execution.
         refusal: why nobody is called.
+        budget: the numbers that the policy decided on, by their names; None if it compares none.
     """
 
     strategy: RoutingStrategy
@@ -67,13 +69,16 @@ class Plan:
     steps: tuple[Agent, ...]
     race: bool = False
     refusal: ErrorInfo | None = None
+    budget: Budgets | None = None
 
     def tree(self) -> dict[str, Any]:
         """The plan as it stands in the log."""
+        told = {} if self.budget is None else {"budget": values.tree(dict(self.budget))}
         return {
             "candidates": [candidate.tree() for candidate in self.candidates],
             "steps": [agent.name for agent in self.steps],
             "strategy": self.strategy.value,
+            **told,
         }
 
     @cached_property
@@ -99,7 +104,13 @@ class Plan:
 
 
 def make_plan(
-    envelope: IntentEnvelope, registry: Registry, policy: Policy, *, depth: int = 0, max_depth: int
+    envelope: IntentEnvelope,
+    registry: Registry,
+    policy: Policy,
+    *,
+    depth: int = 0,
+    max_depth: int,
+    budget: Budgets | None = None,
 ) -> Plan:
     """Decides who may handle the intent and who is called.
 
@@ -109,6 +120,7 @@ def make_plan(
         policy: the compiled policy.
         depth: how many executions this one is nested in.
         max_depth: how many it may be nested in.
+        budget: sums of usage by the names of the policy's budgets; None, or nothing, is unknown.
     """
     options = envelope.routing
     if depth > max_depth:
@@ -118,9 +130,10 @@ def make_plan(
         return Plan(options.strategy, (), (), refusal=missing)
     if policy is NO_POLICY:
         return _unruled(agents, options.strategy, options.prefer)
-    stage = policy.stage(facts_of(envelope))
+    stage = policy.stage(facts_of(envelope, budget))
     candidates = tuple([Candidate(agent, stage.decide(agent_facts(agent))) for agent in agents])
-    return _plan(candidates, options.strategy, options.prefer)
+    plan = _plan(candidates, options.strategy, options.prefer)
+    return replace(plan, budget=budget) if policy.budgets else plan
 
 
 # Without a policy, the same plans come again and again.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
 from intentusnet import values
@@ -11,12 +11,14 @@ from intentusnet.envelope import IntentEnvelope
 from intentusnet.errors import ConfigurationError
 from intentusnet.log.durability import Durability
 from intentusnet.policy.engine import Policy
-from intentusnet.record import ParentLink
+from intentusnet.policy.facts import Budgets, recorded_budget
+from intentusnet.record import ExecutionRecord, ParentLink
 from intentusnet.registry import Registry
 from intentusnet.response import AgentResponse, AttemptSummary, ErrorInfo
 from intentusnet.routing.control import NEVER, TASK_CANCELLED, Control
 from intentusnet.routing.drivers import drive
 from intentusnet.routing.plan import Plan, make_plan
+from intentusnet.routing.spending import Spending
 from intentusnet.routing.strategies import Outcome
 from intentusnet.transcript import Answer, Session
 
@@ -56,6 +58,11 @@ class Recorder(Session, Protocol):
 
     def abandon(self, fault: BaseException) -> None:
         """Ends the execution without an outcome, because of what was raised."""
+        ...
+
+    @property
+    def usage(self) -> Mapping[str, float]:
+        """What its agents have told that they used up (`Context.usage`), by name."""
         ...
 
     @property
@@ -106,13 +113,23 @@ class IntentRouter:
         policy: what may be called.
         hands: sessions, and the calls of agents.
         max_depth: how many executions one may be nested in.
+        spending: the numbers of the policy's budgets; None if it compares none.
     """
 
-    def __init__(self, registry: Registry, policy: Policy, hands: Hands, *, max_depth: int) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        policy: Policy,
+        hands: Hands,
+        *,
+        max_depth: int,
+        spending: Spending | None = None,
+    ) -> None:
         self.registry = registry
         self.policy = policy
         self._hands = hands
         self._max_depth = max_depth
+        self._spending = spending
 
     def route_intent(self, envelope: IntentEnvelope) -> AgentResponse:
         """Routes an envelope, records the execution, and returns how it ended.
@@ -144,6 +161,8 @@ class IntentRouter:
 
         control = Control(request.control)
         request = request._replace(control=control)
+        if self._spending is not None and not self._spending.is_ready:
+            await finished(self._hands.off_loop(self._spending.get_ready), control)
         plan = self.plan(request.envelope, request.depth)
         session = await finished(
             self._hands.off_loop(lambda: self._hands.open_session(request, plan)), control
@@ -153,8 +172,11 @@ class IntentRouter:
     def run(self, plan: Plan, request: Request, session: Recorder) -> AgentResponse:
         """Runs a plan in a session to its end, and closes it."""
         try:
+            if self._spending is not None:
+                self._spending.get_ready()  # before what is resumed ends, and is on record
             outcome = self.execute(plan, request, session)
             fingerprint = session.close(outcome)
+            self._note_usage(request, session)
         except BaseException as fault:
             session.abandon(fault)
             raise
@@ -182,6 +204,7 @@ class IntentRouter:
                 self._hands.off_loop,
             )
             fingerprint = await finished(self._hands.off_loop(lambda: session.close(outcome)), control)
+            self._note_usage(request, session)
         except BaseException as fault:
             session.abandon(fault)
             raise
@@ -193,10 +216,35 @@ class IntentRouter:
             raise CancelledError(TASK_CANCELLED)
         return _response(session, outcome, fingerprint)
 
-    def plan(self, envelope: IntentEnvelope, depth: int = 0, registry: Registry | None = None) -> Plan:
-        """Who would be called, and why; calls nobody. With a registry: if the agents were those."""
+    def plan(self, envelope: IntentEnvelope, depth: int = 0) -> Plan:
+        """Who would be called now, and why; calls nobody.
+
+        Raises:
+            IntegrityBroken: the policy compares budgets, and the log is damaged.
+        """
+        budget = None if self._spending is None else self._spending.of(envelope)
+        return self._plan(envelope, depth, self.registry, budget)
+
+    def plan_again(
+        self, envelope: IntentEnvelope, record: ExecutionRecord, registry: Registry | None = None
+    ) -> Plan:
+        """Who would be called with the budgets that were there then, and why.
+
+        Args:
+            envelope, record: the request, and its record.
+            registry: the agents; those of now if None.
+        """
         agents = self.registry if registry is None else registry
-        return make_plan(envelope, agents, self.policy, depth=depth, max_depth=self._max_depth)
+        return self._plan(envelope, record.depth, agents, recorded_budget(record.plan_tree))
+
+    def _plan(self, envelope: IntentEnvelope, depth: int, registry: Registry, budget: Budgets | None) -> Plan:
+        return make_plan(
+            envelope, registry, self.policy, depth=depth, max_depth=self._max_depth, budget=budget
+        )
+
+    def _note_usage(self, request: Request, session: Recorder) -> None:
+        if self._spending is not None:
+            self._spending.add(request.envelope, session.usage)
 
     def execute(self, plan: Plan, request: Request, session: Session) -> Outcome:
         """Runs a plan in a session: live, or from a record."""

@@ -43,6 +43,7 @@ class Summary:
     row: Row
     caller: str
     tags: tuple[str, ...]
+    tenant: str | None
 
 
 def summarise(opened: Entry, closed: Entry | None) -> Summary:
@@ -66,7 +67,9 @@ def summarise(opened: Entry, closed: Entry | None) -> Summary:
             duration_us=None if closed is None else closed.ts - opened.ts,
             error_code=ending.error_code,
         )
-        return Summary(row, _text(envelope["caller"]["name"]), tuple(_text(tag) for tag in envelope["tags"]))
+        caller, tags = envelope["caller"], tuple(_text(tag) for tag in envelope["tags"])
+        tenant = None if caller["tenant"] is None else _text(caller["tenant"])
+        return Summary(row, _text(caller["name"]), tags, tenant)
     except (KeyError, TypeError, ValueError) as fault:
         raise _unreadable(opened, fault) from fault
 

@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from helpers.policies import AGENTS, ENVELOPES, POLICIES, Data, rules
+from helpers.policies import AGENTS, BUDGET_TESTS, BUDGETS, EFFECTS, ENVELOPES, POLICIES, Data, rules
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from intentusnet import Caller, IntentEnvelope, IntentusRuntime, MemoryExecutionStore
+from intentusnet import Caller, Context, IntentEnvelope, IntentusRuntime, MemoryExecutionStore, Verdict
 from intentusnet.policy import AgentFacts, CompiledPolicy, EnvelopeFacts, compile_policy, parse_policy
 from intentusnet.policy.backtest import backtest
 from intentusnet.policy.facts import agent_facts, facts_of
@@ -22,7 +22,14 @@ def without_budgets(data: Data) -> Data:
     return {**data, "rules": [{k: v for k, v in rule.items() if k != "budget"} for rule in data["rules"]]}
 
 
+def limited(data: Data, effect: str, budget: Data) -> Data:
+    """With a rule that depends on what is spent alone."""
+    return {**data, "rules": [{"id": "limit", "effect": effect, "budget": budget}, *data["rules"]]}
+
+
 PLAIN_POLICIES = POLICIES.map(without_budgets)
+LIMITS = st.dictionaries(st.sampled_from(BUDGETS), BUDGET_TESTS, min_size=1, max_size=2)
+LIMITED_POLICIES = st.builds(limited, POLICIES, EFFECTS, LIMITS)
 
 
 def compiled(data: Data) -> CompiledPolicy:
@@ -37,7 +44,7 @@ def recorded(
     for rank, agent in enumerate(team):
         runtime.agent(
             agent.name, handles="*", version=agent.version, rank=rank, side_effect=agent.side_effect
-        )(lambda payload: None)
+        )(spends)
     for request in requests:
         caller = Caller(name=request.caller, roles=request.roles, tenant=request.tenant)
         envelope = IntentEnvelope(
@@ -45,6 +52,11 @@ def recorded(
         )
         runtime.router.route_intent(envelope)
     return runtime
+
+
+def spends(ctx: Context) -> None:
+    """Uses up what the drawn budgets are about, so that their numbers differ from request to request."""
+    ctx.usage(tokens=1, cost=0.5)
 
 
 def changed(report: BacktestReport) -> dict[tuple[str, str], bool]:
@@ -81,6 +93,45 @@ def test_a_backtest_tells_what_replays_tell(
     new = compiled(after)
 
     assert changed(backtest(runtime.store, new, examples=100)) == diverged(runtime, new)
+
+
+@FEWER
+@given(LIMITED_POLICIES, LIMITED_POLICIES, TEAMS, REQUESTS)
+def test_a_backtest_tells_what_replays_tell_of_budgets(
+    before: Data, after: Data, team: list[AgentFacts], requests: list[EnvelopeFacts]
+) -> None:
+    """What both compare, they compare on the numbers on record; what nobody asked for is undecided."""
+    runtime = recorded(compiled(before), team, requests)
+    new = compiled(after)
+
+    report = backtest(runtime.store, new, examples=100)
+
+    undecided = {
+        (execution, group.change.agent)
+        for group in report.groups
+        if group.change.kind == "undecided"
+        for execution in group.examples
+    }
+    told, found = changed(report), diverged(runtime, new)
+    assert {key: told[key] for key in told.keys() - undecided} == {
+        key: found[key] for key in found.keys() - undecided
+    }
+    if {budget.name for budget in new.budgets} <= {budget.name for budget in compiled(before).budgets}:
+        assert not undecided
+
+
+@FEWER
+@given(LIMITED_POLICIES, TEAMS, REQUESTS)
+def test_decisions_on_budgets_are_made_again_from_the_record(
+    data: Data, team: list[AgentFacts], requests: list[EnvelopeFacts]
+) -> None:
+    """Whatever the numbers were, and are now, every replay matches, and a backtest finds nothing."""
+    runtime = recorded(compiled(data), team, requests)
+
+    assert not diverged(runtime, compiled(data))
+    assert backtest(runtime.store, compiled(data)).groups == ()
+    for row in runtime.store.list().rows:
+        assert runtime.configure().replay(row.execution_id).verdict is Verdict.MATCH
 
 
 @FEWER

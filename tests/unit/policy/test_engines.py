@@ -158,6 +158,15 @@ def test_a_policy_says_what_it_looks_at(engine: Callable[[], Policy]) -> None:
     assert policy.looks_at("budget", facts())
 
 
+def test_a_budget_of_which_nothing_can_be_known_is_not_lacking(engine: Callable[[], Policy]) -> None:
+    """It decides as one that nobody asked for, but to ask again would not help."""
+    unknown = engine().stage(facts(budget=dict.fromkeys(BUDGET)))
+
+    assert unknown.decide(AGENT) == engine().stage(facts(budget={})).decide(AGENT)
+    assert not unknown.decide(AGENT).allowed
+    assert unknown.lacks(AGENT) is None
+
+
 def test_a_copy_is_the_same_policy(engine: Callable[[], Policy]) -> None:
     """What is sent to another process has the same digest there and decides the same."""
     policy = engine()

@@ -2,7 +2,6 @@
 
 import base64
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,9 +9,9 @@ from pydantic import BaseModel, Secret, SecretBytes, SecretStr
 
 import intentusnet
 from intentusnet import Context, IntentusRuntime, MemoryExecutionStore, Redaction, Verdict, values
-from intentusnet.capture.arguments import redacted
 from intentusnet.capture.redaction import SIGNS
 from intentusnet.capture.secret_names import ENDS, SECRET_HEADERS, SECRET_KEYS
+from tests.helpers.runtimes import runtime_of
 
 SECRET = "hunter2-Zq7xWf-correct-horse"
 OTHER = "another-one-entirely"
@@ -23,16 +22,10 @@ class Credentials(BaseModel):
     password: SecretStr
 
 
-def redacting(**options: Any) -> IntentusRuntime:
-    runtime = IntentusRuntime(store=MemoryExecutionStore(), **options)
-    runtime._world = replace(runtime._world, redact=redacted)
-    return runtime
-
-
 def calling(*args: Any, redaction: Redaction | None = None, **kwargs: Any) -> IntentusRuntime:
     """A runtime whose agent calls an effect, and writes a note, with these arguments."""
     capture = False if redaction is None else intentusnet.capture("process", redaction=redaction)
-    runtime = redacting(capture=capture)
+    runtime = runtime_of(capture=capture)
 
     @runtime.agent("agent", handles="go")
     def agent(ctx: Context) -> Any:
@@ -131,9 +124,9 @@ def test_a_record_from_before_the_setting_still_matches() -> None:
     told = {"password": SECRET}, "order ACME-4711", 7
     asking(then, *told)
     record = then.store.get(then.route("go").execution_id)  # type: ignore[union-attr] - it has one
-    now = redacting(capture=intentusnet.capture("process", redaction=redaction))
+    now = runtime_of(capture=intentusnet.capture("process", redaction=redaction))
     assert asking(now, *told).replay(record).divergences == ()
-    changed = redacting(capture=intentusnet.capture("process", redaction=redaction))
+    changed = runtime_of(capture=intentusnet.capture("process", redaction=redaction))
     report = asking(changed, {"password": OTHER}, "orders ACME-1", 7).replay(record)
     (found,) = report.divergences
     assert (found.question, found.expected) == ("effect call [1]", "order [redacted]")
@@ -159,7 +152,7 @@ def test_each_part_of_a_setting_is_enough(redaction: Redaction, told: Any) -> No
 )
 def test_an_effect_that_answers_with_a_secret_is_refused(fetch: Callable[[], Any]) -> None:
     """A replay could not come back with it; neither is it written, nor does the agent get another one."""
-    runtime = redacting()
+    runtime = runtime_of()
     runtime.agent("agent", handles="go")(lambda ctx: ctx.effect("fetch", fetch))
     response = runtime.route("go")
     assert response.error is not None

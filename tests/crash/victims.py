@@ -120,12 +120,13 @@ class Victim:
         return segment * PER_SEGMENT
 
     def put(self, directory: Path, segments: Sequence[bytes], *, index: bool = False) -> Path:
-        """Writes the store with these segments in place of its own, with or without the old index."""
+        """Writes the store with these segments, and no others, with or without the old index."""
         changed = self.files | dict(zip(self.names, segments, strict=True))
         for name, data in changed.items():
             (directory / name).parent.mkdir(parents=True, exist_ok=True)
             (directory / name).write_bytes(data)
-        for path in directory.glob("index.*"):
+        begun = [path for path in directory.glob("log/*") if f"log/{path.name}" not in changed]
+        for path in (*directory.glob("index.*"), *begun):
             path.unlink()
         if index:
             (directory / INDEX_FILE).write_bytes(self.index)

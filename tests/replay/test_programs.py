@@ -17,7 +17,7 @@ from pydantic import BaseModel, field_validator
 from intentusnet import Context, IntentusRuntime, Verdict
 
 #: So often is each program recorded, and so often is each of its records replayed, all at once.
-RECORDED, REPLAYED = 6, 30
+RECORDED, REPLAYED = 2, 30
 
 Program = Callable[[IntentusRuntime], dict[str, Any] | None]
 PROGRAMS: list[Program] = []

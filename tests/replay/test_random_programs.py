@@ -19,7 +19,7 @@ from intentusnet.record import fold
 from intentusnet.stores.file import FileExecutionStore
 
 #: Executions of the seeded run; by hand, for example: INTENTUSNET_EXECUTIONS=10000 pytest …
-EXECUTIONS = int(os.environ.get("INTENTUSNET_EXECUTIONS", "2000"))
+EXECUTIONS = int(os.environ.get("INTENTUSNET_EXECUTIONS", "1000"))
 
 
 def records(runtime: IntentusRuntime) -> list[ExecutionRecord]:

@@ -292,8 +292,9 @@ def test_runs_that_record_other_executions_are_told(write, run):
     assert [finding["cause"] for finding in ran.json["findings"]] == ["time"]
 
 
-def test_modules_and_console_scripts_are_programs(write, run):
+def test_modules_and_console_scripts_are_programs(write, run, monkeypatch):
     """`python -m` and pytest are run like a file; a test's own runtime is found again in the second run."""
+    monkeypatch.delenv("CI", raising=False)  # where nothing is recorded
     write(CLEAN + HIDDEN.replace(HEAD, ""))
     write("import app\napp.runtime.route('stamp.do')\n", "main.py")
     assert causes(run("doctor", "--", "python", "-m", "main").json) == [

@@ -9,6 +9,7 @@ kept either: a short one would be guessed.
 from __future__ import annotations
 
 import base64
+import re
 from typing import Any, Final
 
 from intentusnet import values
@@ -17,6 +18,7 @@ from intentusnet.capture.redaction import PLACEHOLDER, SIGNS, Redaction
 from intentusnet.context import World
 
 _ALWAYS: Final = Redaction()
+_SIGN: Final = re.compile(b"|".join(re.escape(sign) for sign in SIGNS))
 #: Tags of what is, or may be, text.
 _TEXTS: Final = ("$bytes", "$str")
 
@@ -32,13 +34,8 @@ def redacted(world: World, arguments: bytes) -> bytes:
     redaction = _ALWAYS if settings is None else settings.redaction
     # Most arguments hold nothing of the kind, and a look at their bytes tells so at once.
     own = redaction.keys or redaction.patterns or redaction.headers
-    if not own and b'"$bytes"' not in arguments:
-        small = arguments.lower()
-        for sign in SIGNS:
-            if sign in small:
-                break
-        else:
-            return arguments
+    if not own and b'"$bytes"' not in arguments and _SIGN.search(arguments.lower()) is None:
+        return arguments
     return values.dumps(_redacted(redaction, values.parse(arguments)))
 
 

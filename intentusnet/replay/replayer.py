@@ -12,7 +12,7 @@ from intentusnet import values
 from intentusnet.agents import Agent, define_agent
 from intentusnet.context import World, call_agent
 from intentusnet.errors import ConfigurationError, InvalidInput, RecordNotFound, ReplayHalted
-from intentusnet.fingerprint import compared_envelope, compared_plan, fingerprint_of
+from intentusnet.fingerprint import compared_envelope, compared_plan, fingerprint
 from intentusnet.record import ExecutionRecord, RecordedQuestion
 from intentusnet.registry import Registry
 from intentusnet.replay.differences import places
@@ -122,7 +122,7 @@ async def replay_record_async(
 
 @dataclass(frozen=True, slots=True)
 class _Replay:
-    """A replay whose plan has been compared, and whose agents are to run."""
+    """A replay whose plan has been compared, and whose agents are to run; `ended` is how it did end."""
 
     record: ExecutionRecord
     request: Request
@@ -131,6 +131,7 @@ class _Replay:
     divergences: Divergences
     options: ReplayOptions
     environment: Mapping[str, Any] | None
+    ended: bytes
 
     @property
     def runs(self) -> bool:
@@ -155,7 +156,8 @@ class _Replay:
         """Compares what the run came to; None if it did not come to its end, or was not made."""
         if self.runs:
             self.session.finish(halted=outcome is None)
-            if outcome is not None:
+            # Equal bytes are equal values, and most are.
+            if outcome is not None and _encoded(outcome) != self.ended:
                 _compare_outcomes(self.record, self.plan, outcome, self.divergences)
         if self.environment is not None:
             found = places(dict(self.record.environment), self.environment)
@@ -176,8 +178,9 @@ def _begin(
         envelope = record.envelope
     except (InvalidInput, ValueError) as fault:
         return _not_replayable(record, options, f"the envelope on record cannot be read: {fault}")
-    recorded = fingerprint_of(record.envelope_tree, record.plan_tree, record.questions, record.outcome.tree())
-    if recorded != record.fingerprint:
+    asked, planned = values.dumps(compared_envelope(record.envelope_tree)), compared_plan(record.plan_tree)
+    decided, ended = values.dumps(planned), values.dumps(record.outcome.tree())
+    if fingerprint(asked, decided, record.questions, ended) != record.fingerprint:
         return _not_replayable(record, options, "the fingerprint on record does not fit the record's content")
     registry = router.registry
     if options.reach.depth is Depth.ROUTING and not registry.agents():
@@ -189,7 +192,8 @@ def _begin(
             return _not_replayable(record, options, "no candidates are on record to decide about")
     divergences = Divergences(options.strictness, options.ignore.of(record.intent))
     plan = router.plan_again(envelope, record, registry)
-    _compare_plans(record, plan, divergences)
+    if plan.compared != decided:
+        _compare_plans(record, plan, divergences)
     now = None
     if environment is not None and divergences.compares(DivergenceKind.ENVIRONMENT):
         now = dict(environment(plan))
@@ -197,7 +201,7 @@ def _begin(
             now["agents"] = record.environment.get("agents")
     request = Request(envelope, values.dumps(record.envelope_tree["payload"]), record.parent, record.depth)
     session = ReplaySession(record, plan, divergences, options.reach, world.redacted)
-    return _Replay(record, request, plan, session, divergences, options, now)
+    return _Replay(record, request, plan, session, divergences, options, now, ended)
 
 
 #: Yields records to be replayed and is sent their reports, so that it can be awaited, too.
@@ -361,6 +365,10 @@ def _candidate(record: ExecutionRecord, pointer: str) -> str:
     if part[1] != "candidates" or int(part[2]) >= len(record.plan_tree["candidates"]):
         return ""
     return f"agent {record.plan_tree['candidates'][int(part[2])]['agent']} [{part[2]}]"
+
+
+def _encoded(outcome: Outcome) -> bytes:
+    return values.dumps(outcome.tree(values.Fragment(outcome.data)))
 
 
 def _compare_outcomes(

@@ -26,8 +26,8 @@ from intentusnet.errors import AppNotLoaded, IntegrityBroken, IntentusError, Rec
 from intentusnet.record import ExecutionRecord, RecordedQuestion
 from intentusnet.replay.divergence import Divergence, ReplayReport, Verdict, label
 from intentusnet.replay.loads import Load, RecordFile, StoredRecord
+from intentusnet.replay.nesting import replay_nested
 from intentusnet.replay.recordfiles import files_by_id
-from intentusnet.replay.replayer import replay_nested
 from intentusnet.replay.replaying import Replaying, replay_here
 from intentusnet.replay.strictness import Depth
 from intentusnet.replay.workers import WorkerProcesses

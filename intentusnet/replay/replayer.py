@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 from intentusnet import values
 from intentusnet.agents import Agent, define_agent
 from intentusnet.context import World, call_agent
-from intentusnet.errors import ConfigurationError, InvalidInput, RecordNotFound, ReplayHalted
+from intentusnet.errors import ConfigurationError, InvalidInput, ReplayHalted
 from intentusnet.fingerprint import compared_envelope, compared_plan, fingerprint
-from intentusnet.record import ExecutionRecord, RecordedQuestion
+from intentusnet.record import ExecutionRecord
 from intentusnet.registry import Registry
 from intentusnet.replay.differences import places
 from intentusnet.replay.divergence import Divergence, DivergenceKind, Divergences, ReplayReport, Verdict
@@ -32,9 +32,6 @@ from intentusnet.transcript import Answer, attempt_scope
 
 #: In these a difference is the policy's doing; in any other part of a candidate it is the registry's.
 _DECIDED: Final = ("/allowed", "/cause", "/rule")
-#: Live, each nested execution lies on its parent's stack, so that none is deeper than this.
-_DEEPEST: Final = 100
-_BY_SEVERITY: Final = (Verdict.DIVERGED, Verdict.NOT_REPLAYABLE, Verdict.MATCH)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,23 +170,23 @@ def _begin(
     world: World,
 ) -> _Replay | ReplayReport:
     if record.outcome is None:
-        return _not_replayable(record, options, "the execution was interrupted: no end is on record")
+        return not_replayable(record, options, "the execution was interrupted: no end is on record")
     try:
         envelope = record.envelope
     except (InvalidInput, ValueError) as fault:
-        return _not_replayable(record, options, f"the envelope on record cannot be read: {fault}")
+        return not_replayable(record, options, f"the envelope on record cannot be read: {fault}")
     asked, planned = values.dumps(compared_envelope(record.envelope_tree)), compared_plan(record.plan_tree)
     decided, ended = values.dumps(planned), values.dumps(record.outcome.tree())
     if fingerprint(asked, decided, record.questions, ended) != record.fingerprint:
-        return _not_replayable(record, options, "the fingerprint on record does not fit the record's content")
+        return not_replayable(record, options, "the fingerprint on record does not fit the record's content")
     registry = router.registry
     if options.reach.depth is Depth.ROUTING and not registry.agents():
         try:
             registry = _recorded_agents(record)
         except ConfigurationError as fault:
-            return _not_replayable(record, options, f"the candidates on record make no sense: {fault}")
+            return not_replayable(record, options, f"the candidates on record make no sense: {fault}")
         if not registry.agents():
-            return _not_replayable(record, options, "no candidates are on record to decide about")
+            return not_replayable(record, options, "no candidates are on record to decide about")
     divergences = Divergences(options.strictness, options.ignore.of(record.intent))
     plan = router.plan_again(envelope, record, registry)
     if plan.compared != decided:
@@ -202,84 +199,6 @@ def _begin(
     request = Request(envelope, values.dumps(record.envelope_tree["payload"]), record.parent, record.depth)
     session = ReplaySession(record, plan, divergences, options.reach, world.redacted)
     return _Replay(record, request, plan, session, divergences, options, now, ended)
-
-
-#: Yields records to be replayed and is sent their reports, so that it can be awaited, too.
-Family = Generator[ExecutionRecord, ReplayReport, ReplayReport]
-
-
-def nested(record: ExecutionRecord, load: Callable[[str], ExecutionRecord]) -> Family:
-    """Replays a record and, below it, the executions that it asked for, as far as they can be found.
-
-    Args:
-        record: the outermost one.
-        load: the record of an id, or raises RecordNotFound.
-    """
-    return _nested(record, load, {record.execution_id}, 0)
-
-
-def replay_nested(
-    record: ExecutionRecord,
-    load: Callable[[str], ExecutionRecord],
-    replay: Callable[[ExecutionRecord], ReplayReport],
-) -> ReplayReport:
-    """The same, all in one.
-
-    Args:
-        record: the outermost one.
-        load: the record of an id, or raises RecordNotFound.
-        replay: replays one record.
-    """
-    family = nested(record, load)
-    try:
-        due = next(family)
-        while True:
-            due = family.send(replay(due))
-    except StopIteration as stop:
-        report: ReplayReport = stop.value
-        return report
-
-
-def _nested(
-    record: ExecutionRecord, load: Callable[[str], ExecutionRecord], seen: set[str], depth: int
-) -> Family:
-    report = yield record
-    children = []
-    for question in record.questions:
-        answer = question.answer
-        # An execution has one parent. Only a forged record has one child twice, or is its own descendant.
-        if answer is None or answer.child is None or answer.child in seen:
-            continue
-        seen.add(answer.child)
-        try:
-            child = load(answer.child)
-        except RecordNotFound:
-            continue
-        if depth == _DEEPEST:
-            reason = f"it is nested in more than {_DEEPEST} executions"
-        elif not _is_answered_by(question, child):
-            reason = f"request or response are not those on record of {record.execution_id}"
-        else:
-            children.append((yield from _nested(child, load, seen, depth + 1)))
-            continue
-        options = ReplayOptions(report.strictness, reach=Reach(report.depth))
-        children.append(_not_replayable(child, options, reason))
-    verdicts = {report.verdict, *(child.verdict for child in children)}
-    worst = next(verdict for verdict in _BY_SEVERITY if verdict in verdicts)
-    return replace(report, verdict=worst, children=tuple(children))
-
-
-def _is_answered_by(question: RecordedQuestion, child: ExecutionRecord) -> bool:
-    """Whether an execution is the one that its parent's record tells of."""
-    assert question.answer is not None
-    if child.outcome is None:  # then its own report says so
-        return True
-    try:
-        answer = values.dumps(child.response.tree())
-    except InvalidInput:
-        return False
-    asked = values.dumps(compared_envelope(child.envelope_tree))
-    return (asked, answer) == (question.arguments, question.answer.data)
 
 
 def _recorded_agents(record: ExecutionRecord) -> Registry:
@@ -398,7 +317,8 @@ def _report(
     )
 
 
-def _not_replayable(record: ExecutionRecord, options: ReplayOptions, reason: str) -> ReplayReport:
+def not_replayable(record: ExecutionRecord, options: ReplayOptions, reason: str) -> ReplayReport:
+    """The report of a record that cannot be run again."""
     return ReplayReport(
         record.execution_id,
         Verdict.NOT_REPLAYABLE,

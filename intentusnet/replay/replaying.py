@@ -15,15 +15,15 @@ from intentusnet.record import ExecutionRecord
 from intentusnet.replay.divergence import ReplayReport, Verdict
 from intentusnet.replay.environment import Environments
 from intentusnet.replay.ignoring import Ignore
+from intentusnet.replay.nesting import nested as family_of
+from intentusnet.replay.nesting import replay_nested
 from intentusnet.replay.recovering import Recovering
 from intentusnet.replay.replayer import (
     ReplayOptions,
-    replay_nested,
     replay_options,
     replay_record,
     replay_record_async,
 )
-from intentusnet.replay.replayer import nested as family_of
 from intentusnet.replay.strictness import Depth, Strictness
 
 _PACKAGE: Final = os.path.join(os.path.dirname(os.path.abspath(agents.__file__)), "")

@@ -14,7 +14,7 @@ from intentusnet import Context, ExecutionRecord, IntentusRuntime, Verdict
 from intentusnet.errors import IntegrityBroken, RecordNotFound
 from intentusnet.log.entry import parse_line
 from intentusnet.record import fold
-from intentusnet.replay.replayer import replay_nested
+from intentusnet.replay.nesting import replay_nested
 
 #: What a forger puts where something else stood.
 ODD = (

@@ -4,30 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Literal, Self
+from typing import Any, Final, Self
 
-from pydantic import ValidationError
-
-from intentusnet import values
+from intentusnet.calling import Calling
 from intentusnet.capture import Capture, capture_of
-from intentusnet.context import plain
 from intentusnet.engine import DEFAULT_MAX_WORKERS, Engine
-from intentusnet.envelope import (
-    Caller,
-    IntentEnvelope,
-    IntentRef,
-    RoutingStrategy,
-    caller_of,
-    invalid_envelope,
-    names_of,
-    routing_of,
-)
-from intentusnet.errors import ConfigurationError, InvalidEnvelope
+from intentusnet.envelope import IntentEnvelope
+from intentusnet.errors import ConfigurationError
 from intentusnet.ids import SYSTEM_CLOCK, SYSTEM_IDS, Clock, Ids
-from intentusnet.log.durability import Durability, check_durability
 from intentusnet.policy import (
     NO_POLICY,
     Policy,
@@ -41,7 +27,6 @@ from intentusnet.registry import Registry
 from intentusnet.replay.environment import Environments
 from intentusnet.replay.live import Opening, WriteAhead
 from intentusnet.replay.replaying import Replaying
-from intentusnet.response import AgentResponse
 from intentusnet.routing.isolation import DEFAULT_MAX_ABANDONED, Abandoned, Isolation
 from intentusnet.routing.plan import Plan
 from intentusnet.routing.router import IntentRouter, Request
@@ -53,7 +38,7 @@ from intentusnet.stores.file import FileExecutionStore
 DEFAULT_MAX_DEPTH: Final = 16
 
 
-class IntentusRuntime(Registering, Replaying):
+class IntentusRuntime(Registering, Calling, Replaying):
     """Agents, a policy and a store, and the router between them.
 
     Args:
@@ -185,153 +170,6 @@ class IntentusRuntime(Registering, Replaying):
         other.registry.copy(self.registry)
         return other
 
-    def route(
-        self,
-        intent: str | IntentRef,
-        payload: Any = None,
-        *,
-        strategy: RoutingStrategy | str = RoutingStrategy.DIRECT,
-        target: str | None = None,
-        fallback: Iterable[str] = (),
-        prefer: Literal["rank", "first"] = "rank",
-        caller: Caller | str | None = None,
-        roles: Iterable[str] = (),
-        tenant: str | None = None,
-        tags: Iterable[str] = (),
-        priority: int = 0,
-        timeout: float | None = None,
-        idempotency_key: str | None = None,
-        traceparent: str | None = None,
-        durability: Durability | None = None,
-    ) -> AgentResponse:
-        """Routes an intent, records the execution, and returns how it ended.
-
-        Failures of agents, denials and missing agents are responses, not exceptions.
-
-        Args:
-            intent: name, or ``name@version``.
-            payload: any recordable value; a pydantic model or dataclass stands for its fields.
-            strategy, target, fallback, prefer: see `RoutingOptions`.
-            caller: a `Caller`, or a name, to which `roles` and `tenant` belong.
-            tags, priority, idempotency_key, traceparent: see `IntentEnvelope`.
-            timeout: seconds from now until the envelope's deadline, after which no agent is called.
-            durability: "disk", "os" or "async" for this execution, whatever the store's own is.
-
-        Raises:
-            InvalidEnvelope: an argument makes no sense; nothing was called.
-            UnrecordableValue: the payload cannot be recorded; nothing was called.
-            StoreWriteFailed: the record cannot be written.
-            IntegrityBroken: the log is damaged; nothing was called.
-        """
-        envelope = self.envelope(
-            intent,
-            payload,
-            strategy=strategy,
-            target=target,
-            fallback=fallback,
-            prefer=prefer,
-            caller=caller,
-            roles=roles,
-            tenant=tenant,
-            tags=tags,
-            priority=priority,
-            timeout=timeout,
-            idempotency_key=idempotency_key,
-            traceparent=traceparent,
-        )
-        check_durability(durability)
-        return self._router.route_request(
-            Request(envelope, values.encode(envelope.payload), durability=durability)
-        )
-
-    async def route_async(
-        self,
-        intent: str | IntentRef,
-        payload: Any = None,
-        *,
-        strategy: RoutingStrategy | str = RoutingStrategy.DIRECT,
-        target: str | None = None,
-        fallback: Iterable[str] = (),
-        prefer: Literal["rank", "first"] = "rank",
-        caller: Caller | str | None = None,
-        roles: Iterable[str] = (),
-        tenant: str | None = None,
-        tags: Iterable[str] = (),
-        priority: int = 0,
-        timeout: float | None = None,
-        idempotency_key: str | None = None,
-        traceparent: str | None = None,
-        durability: Durability | None = None,
-    ) -> AgentResponse:
-        """Routes an intent as `route` does, for asynchronous callers: the same core, and the same record.
-
-        Agents may be coroutine functions, which run in the caller's event loop; plain ones run in threads of
-        their own. Nothing that waits for a disk keeps the loop waiting. To cancel the task that awaits this
-        is to cancel the execution, which is on record then. The arguments are those of `route`.
-
-        Raises:
-            CancelledError: the task was cancelled.
-            Exception: as `route`.
-        """
-        envelope = self.envelope(
-            intent,
-            payload,
-            strategy=strategy,
-            target=target,
-            fallback=fallback,
-            prefer=prefer,
-            caller=caller,
-            roles=roles,
-            tenant=tenant,
-            tags=tags,
-            priority=priority,
-            timeout=timeout,
-            idempotency_key=idempotency_key,
-            traceparent=traceparent,
-        )
-        check_durability(durability)
-        request = Request(envelope, values.encode(envelope.payload), durability=durability)
-        return await self._router.route_request_async(request)
-
-    def envelope(
-        self,
-        intent: str | IntentRef,
-        payload: Any = None,
-        *,
-        strategy: RoutingStrategy | str = RoutingStrategy.DIRECT,
-        target: str | None = None,
-        fallback: Iterable[str] = (),
-        prefer: Literal["rank", "first"] = "rank",
-        caller: Caller | str | None = None,
-        roles: Iterable[str] = (),
-        tenant: str | None = None,
-        tags: Iterable[str] = (),
-        priority: int = 0,
-        timeout: float | None = None,
-        idempotency_key: str | None = None,
-        traceparent: str | None = None,
-    ) -> IntentEnvelope:
-        """The envelope that `route` would route; same arguments.
-
-        Raises:
-            InvalidEnvelope: an argument makes no sense.
-        """
-        try:
-            return IntentEnvelope(
-                id=self.ids.execution_id(),
-                intent=intent,  # type: ignore[arg-type]  # the field's validator takes text
-                payload=plain(payload),
-                caller=caller_of(caller, names_of("roles", roles), tenant),
-                tags=names_of("tags", tags),
-                priority=priority,
-                deadline=None if timeout is None else self._deadline(timeout),
-                routing=routing_of(strategy, target, names_of("fallback", fallback), prefer),
-                traceparent=traceparent,
-                idempotency_key=idempotency_key,
-            )
-        except ValidationError as fault:
-            raise invalid_envelope(fault) from fault
-
     def plan(self, envelope: IntentEnvelope) -> Plan:
         """Who would be called for an envelope, and why; calls and records nothing."""
         return self._router.plan(envelope)
@@ -375,16 +213,6 @@ class IntentusRuntime(Registering, Replaying):
 
     def _opening(self, plan: Plan) -> Opening:
         return self._engine.opening(plan)
-
-    def _deadline(self, timeout: object) -> datetime:
-        if not isinstance(timeout, int | float) or not 0 < timeout < _LONGEST_TIMEOUT:
-            raise InvalidEnvelope(
-                "the timeout makes no sense", where="timeout", expected="seconds > 0", got=repr(timeout)
-            )
-        return datetime.fromtimestamp(self.clock.time_us() / 1_000_000, UTC) + timedelta(seconds=timeout)
-
-
-_LONGEST_TIMEOUT: Final = 366 * 24 * 3600.0
 
 
 def _compiled(

@@ -52,12 +52,8 @@ class Environments:
 
     def _limited(self, agents: tuple[Agent, ...]) -> dict[str, str]:
         """A digest of the limits, the runtime's and the agents'; nothing where there are none."""
-        settings = {agent.name: agent.definition.limits for agent in agents}
-        told = {
-            name: limits.model_dump_json()
-            for name, limits in {"": self._limits, **settings}.items()
-            if limits
-        }
+        settings = {"": self._limits, **{agent.name: agent.definition.limits for agent in agents}}
+        told = {name: limits.model_dump_json() for name, limits in settings.items() if limits is not None}
         return {"limits": values.digest(values.dumps(told))} if told else {}
 
     def tree(self, plan: Plan) -> Mapping[str, Any]:

@@ -1,8 +1,8 @@
 """What surrounds the calls of a plan where limits come before them: admissions, waits and retries.
 
 Generators like the strategies, for both drivers: they yield what takes time (`Wait`, `Call`), and do the rest
-themselves. Verdicts come from the session if it has them, whatever the limits are now; else from the gates; and
-where there are neither, everything is admitted and nothing repeated.
+themselves. Verdicts come from the session if it has them, whatever the limits are now; else from the gates;
+and where there are neither, everything is admitted and nothing repeated.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from typing import Any, NamedTuple, TypeVar
 from intentusnet import values
 from intentusnet.response import ErrorCode, ErrorInfo
 from intentusnet.routing.control import Control
-from intentusnet.routing.limits.gates import Arrival, Gates, Holding, Passage, Wait
+from intentusnet.routing.limits.gates import Arrival, Gates, Holding
+from intentusnet.routing.limits.passage import Passage, Wait
 from intentusnet.routing.limits.retry import RetryState
 from intentusnet.routing.plan import Plan
 from intentusnet.routing.strategies import Attempts, Core, Ended, Finished, Outcome, ends_all, route
@@ -34,11 +35,11 @@ T = TypeVar("T")
 
 
 class Call(NamedTuple):
-    """Command: call the agent of an attempt; the limits in which it has a place are handed on."""
+    """Command: call the agent of an attempt, which that stops, and which has taken places in these limits."""
 
     attempt: int
     control: Control
-    holding: Holding
+    taken: Holding = ()
 
 
 class Called(NamedTuple):
@@ -88,12 +89,16 @@ def execution(plan: Plan, session: RoutedSession, limited: Limited | None) -> Ga
     queue = None if limited is None else limited.gates.whole(limited.depth)
     passage = None
     try:
-        if told is None and limited is not None and queue is not None:
-            if not limited.gates.is_over(limited.arrival):
-                ticket = session.begin(asked)
-                passage = Passage(limited.gates, limited.arrival)
-                yield from passage.enter_queue(queue)
-                told = session.end(ticket, _answer(passage))
+        if (
+            told is None
+            and limited is not None
+            and queue is not None
+            and not limited.gates.is_over(limited.arrival)
+        ):
+            ticket = session.begin(asked)
+            passage = Passage(limited.gates, limited.arrival)
+            yield from passage.enter_queue(queue)
+            told = session.end(ticket, _answer(passage))
         error = _refusal(told)
         if error is not None:
             return Outcome(ok=False, data=error)
@@ -162,8 +167,7 @@ def _call(
         error = _refusal(told)
         if error is not None:
             return session.refuse(question, Answer(ok=False, data=error, refused=True))
-        arrival = passage or (limited and limited.arrival)
-        called = yield Call(number, control, arrival.holding if arrival else ())
+        called = yield Call(number, control, () if passage is None else passage.taken)
         assert called is not None
         answer = called.answer
         if not answer.ok:

@@ -20,14 +20,15 @@ from intentusnet.ids import SYSTEM_CLOCK
 from intentusnet.routing.attempts import Call, Called, Limited, agent_question, calls, execution
 from intentusnet.routing.control import LOOK_EVERY, Control
 from intentusnet.routing.drivers import SIGNALS, Command, OffLoop, Result, lost, race_question
-from intentusnet.routing.limits.gates import Holding, Wait
+from intentusnet.routing.limits.gates import Holding
+from intentusnet.routing.limits.passage import Wait
 from intentusnet.routing.plan import Plan
 from intentusnet.routing.strategies import Attempts, Ended, Finished, Outcome, route
 from intentusnet.transcript import Answer, RoutedSession
 
 T = TypeVar("T")
 
-#: Calls the agent of attempt k, which that stops and which has places there, and says how it ended.
+#: Calls the agent of attempt k, which that stops and which has taken places there, and says how it ended.
 InvokeAsync = Callable[[int, Control, Holding], Awaitable[Answer]]
 #: Makes the calls of a step, which that stops.
 MakeAsync = Callable[[int, Control], Coroutine[Any, Any, Ended]]
@@ -54,7 +55,8 @@ async def drive_async(
 
     async def called(command: Call | Wait) -> Called | None:
         if isinstance(command, Wait):
-            return await _wait(command, control)
+            await _wait(command, control)
+            return None
         question, stops = agent_question(plan, command.attempt), command.control
         if session.waits and question.side_effect != "read_only":
             ticket = await finished(off_loop(lambda: session.begin(question)), stops)
@@ -67,13 +69,14 @@ async def drive_async(
     async def make(step: int, stops: Control) -> Ended:
         if plan.gated:
             return await _run(calls(plan, step, session, limited, stops), called)
-        made = await called(Call(step, stops, ()))
+        made = await called(Call(step, stops))
         assert made is not None
         return Ended(step, made.answer)
 
     async def perform(command: Attempts | Wait) -> Finished | None:
         if isinstance(command, Wait):
-            return await _wait(command, control)
+            await _wait(command, control)
+            return None
         return await _made(command, plan, session, make, control)
 
     if plan.gated:

@@ -17,7 +17,8 @@ from intentusnet.ids import SYSTEM_CLOCK
 from intentusnet.response import ErrorCode, ErrorInfo
 from intentusnet.routing.attempts import Call, Called, Limited, agent_question, calls, execution
 from intentusnet.routing.control import NEVER, Control
-from intentusnet.routing.limits.gates import Holding, Wait
+from intentusnet.routing.limits.gates import Holding
+from intentusnet.routing.limits.passage import Wait
 from intentusnet.routing.plan import Plan
 from intentusnet.routing.strategies import Attempts, Ended, Finished, Outcome, route
 from intentusnet.transcript import ROOT_SCOPE, Answer, Question, RoutedSession, ask
@@ -39,7 +40,7 @@ class OffLoop(Protocol):
     def __call__(self, function: Callable[[], T]) -> Future[T]: ...
 
 
-#: Calls the agent of attempt k, which that stops and which has places there, and says how it ended.
+#: Calls the agent of attempt k, which that stops and which has taken places there, and says how it ended.
 Invoke = Callable[[int, Control, Holding], Answer]
 #: Makes the calls of a step, which that stops.
 Make = Callable[[int, Control], Ended]
@@ -64,7 +65,8 @@ def drive(
 
     def called(command: Call | Wait) -> Called | None:
         if isinstance(command, Wait):
-            return _wait(command)
+            _wait(command)
+            return None
         ticket = session.begin(agent_question(plan, command.attempt))
         if ticket.answer is not None:
             return Called(ticket.answer, made=False)
@@ -78,7 +80,8 @@ def drive(
 
     def perform(command: Attempts | Wait) -> Finished | None:
         if isinstance(command, Wait):
-            return _wait(command)
+            _wait(command)
+            return None
         return _made(command, plan, session, make, control)
 
     if plan.gated:

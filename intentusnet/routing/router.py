@@ -205,8 +205,8 @@ class IntentRouter:
             outcome = await drive_async(
                 plan,
                 session,
-                lambda attempt, stops, holding: self._hands.call_agent_async(
-                    plan.agent(attempt), attempt, _held(request, stops, holding), session
+                lambda attempt, stops, taken: self._hands.call_agent_async(
+                    plan.agent(attempt), attempt, _called(request, stops, taken), session
                 ),
                 control,
                 self._hands.off_loop,
@@ -263,8 +263,8 @@ class IntentRouter:
         return drive(
             plan,
             session,
-            lambda attempt, stops, holding: self._hands.call_agent(
-                plan.agent(attempt), attempt, _held(request, stops, holding), session
+            lambda attempt, stops, taken: self._hands.call_agent(
+                plan.agent(attempt), attempt, _called(request, stops, taken), session
             ),
             request.control or NEVER,
             self._limited(plan, request),
@@ -277,9 +277,9 @@ class IntentRouter:
         return Limited(self._gates, arrival, request.depth)
 
 
-def _held(request: Request, control: Control, holding: Holding) -> Request:
-    """The request of one call, which that stops and which has places there."""
-    return request._replace(control=control, holding=holding)
+def _called(request: Request, control: Control, taken: Holding) -> Request:
+    """The request of one call, which that stops and which has taken places there."""
+    return request._replace(control=control, holding=(*request.holding, *taken))
 
 
 def check_waits_for(*agents: Agent) -> None:

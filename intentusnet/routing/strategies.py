@@ -17,7 +17,7 @@ from intentusnet.transcript import Answer
 
 
 class Attempts(NamedTuple):
-    """Command: make the calls of these steps, all at once if there are several; in a race, until one succeeds."""
+    """Command: call these steps, all at once if there are several; in a race, until one succeeds."""
 
     steps: Sequence[int]
     race: bool = False

@@ -23,7 +23,7 @@ from intentusnet import FileExecutionStore
 from intentusnet.log.segment import LOG_DIR, list_segments
 from intentusnet.policy import AgentFacts, CompiledPolicy, EnvelopeFacts, compile_policy, parse_policy
 from intentusnet.policy.backtest import backtest
-from intentusnet.policy.decide import comparison_test
+from intentusnet.policy.comparing import comparison_test
 from intentusnet.policy.rules import Comparison, Matcher, PolicySource, glob_matcher
 
 Decide = Callable[[EnvelopeFacts, AgentFacts], bool]

@@ -13,12 +13,13 @@ from decimal import Decimal
 from itertools import groupby, product
 from typing import Any, Literal, TypeAlias
 
-from intentusnet.policy.decide import comparison_test
+from intentusnet.policy.comparing import comparison_test
 from intentusnet.policy.rules import (
     SIDE_EFFECTS,
     Comparison,
     Condition,
     Effect,
+    Elements,
     Matcher,
     PolicySource,
     Rule,
@@ -103,7 +104,7 @@ def _look_at(rule: Rule, source: PolicySource, earlier: tuple[Rule, ...]) -> Fin
             message = f"it asks for the same as {other.id}, which comes first"
             return Finding(rule.id, "duplicate", message)
     if rule.effect == "allow":
-        for contradiction in _contradictions(rule):
+        for contradiction in _contradictions(rule.conditions):
             return Finding(rule.id, "impossible", f"no request can satisfy its conditions on {contradiction}")
         for other in source.rules:
             if other.effect == "deny" and _covers(other, rule):
@@ -131,7 +132,7 @@ def _covers(other: Rule, rule: Rule) -> bool:
 
 
 def _is_always(condition: Condition, effect: Effect) -> bool:
-    if isinstance(condition, Comparison):
+    if not isinstance(condition, Matcher):
         return False
     match condition.name:
         case "intent" | "agent" | "caller":
@@ -147,7 +148,7 @@ def _is_always(condition: Condition, effect: Effect) -> bool:
 
 def _implies(given: Condition, wanted: Condition) -> bool:
     """Whether ``wanted`` is true when ``given`` is, and not false when ``given`` is unknown."""
-    if isinstance(given, Comparison) or isinstance(wanted, Comparison):
+    if not isinstance(given, Matcher) or not isinstance(wanted, Matcher):
         return str(given) == str(wanted)
     if given.name != wanted.name:
         return False
@@ -165,9 +166,12 @@ def _side_effects(matcher: Matcher) -> set[str]:
     return {name for name in SIDE_EFFECTS if any(test(name) for test in tests)}
 
 
-def _contradictions(rule: Rule) -> Iterator[str]:
-    """The fields on which not all of the rule's comparisons can be true."""
-    comparisons = [condition for condition in rule.conditions if isinstance(condition, Comparison)]
+def _contradictions(asked: tuple[Condition, ...]) -> Iterator[str]:
+    """The fields on which not all comparisons can be true, nor of any element of a list."""
+    for condition in asked:
+        if isinstance(condition, Elements):
+            yield from _contradictions(condition.tests)
+    comparisons = [condition for condition in asked if isinstance(condition, Comparison)]
     for place, group in groupby(comparisons, key=lambda c: c.place):
         conditions = list(group)
         existence = {c.operand for c in conditions if c.operator == "exists"}
@@ -184,7 +188,7 @@ def _contradictions(rule: Rule) -> Iterator[str]:
 
 def _excludes_its_values(conditions: list[Comparison]) -> bool:
     """Whether there is a closed list of values, and none of them passes every test."""
-    tests = [comparison_test(replace(condition, path=("value",))) for condition in conditions]
+    tests = [comparison_test(replace(condition, path=("value",), within="")) for condition in conditions]
     for condition in conditions:
         if condition.operator in ("eq", "in"):
             operand: Any = condition.operand

@@ -12,7 +12,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
-from typing import Any, cast, get_args
+from typing import Any, TypeAlias, cast, get_args
 
 from intentusnet.errors import InvalidPolicy
 from intentusnet.policy.files import PolicyFaults, read_document
@@ -28,6 +28,7 @@ from intentusnet.policy.rules import (
     SIDE_EFFECTS,
     Comparison,
     Effect,
+    Elements,
     Kind,
     Matcher,
     Operator,
@@ -40,10 +41,14 @@ from intentusnet.policy.rules import (
     show,
 )
 
+#: What is asked of a field: the steps to it, once more behind each ``[*]``; the operator; the operand.
+_Asked: TypeAlias = tuple[list[tuple[str, ...]], Operator, Scalar | tuple[Scalar, ...]]
+
 _TOP_KEYS = ("default", "version", "rules")
 _RULE_KEYS = ("id", "effect", "reason", *MATCHERS, "payload", "budget")
 _ALIASES = {"==": "eq", "!=": "ne", "<": "lt", "<=": "le", ">": "gt", ">=": "ge", "gte": "ge", "lte": "le"}
 _ID_LENGTH = 200
+_DOTTED = re.compile(r"[^\[\].]+(\.[^\[\].]+|\[\*\])*")
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -121,10 +126,10 @@ class _Reader:
             for key in MATCHERS
             if key in entry
         ]
-        comparisons = self._payload(entry["payload"], f"{at}.payload") if "payload" in entry else []
-        if "budget" in entry:
-            comparisons += self._budget(entry["budget"], f"{at}.budget")
-        return Rule(name, effect, str(reason), (*matchers, *comparisons))
+        every = effect == "allow"
+        payload = self._payload(entry["payload"], f"{at}.payload", every) if "payload" in entry else ()
+        budget = self._budget(entry["budget"], f"{at}.budget") if "budget" in entry else []
+        return Rule(name, effect, str(reason), (*matchers, *payload, *budget))
 
     def _id(self, entry: Mapping[str, Any], at: str, places: dict[str, str]) -> str:
         expected = f"a printable string of 1 to {_ID_LENGTH} characters"
@@ -178,17 +183,15 @@ class _Reader:
                 )
         return tuple(sorted({item for item in items if type(item) is str}))
 
-    def _payload(self, value: object, at: str) -> list[Comparison]:
-        found: dict[str, Comparison] = {}
+    def _payload(self, value: object, at: str, every: bool) -> tuple[Comparison | Elements, ...]:
+        asked: list[_Asked] = []
         for name, operators, place in self._fields(value, at, "payload", "fields"):
             path = self._path(name, place)
-            for operator, operand in self._operators(operators, place, OPERATORS, name):
-                condition = Comparison(
-                    path, operator, self._operand(operator, operand, _join(place, operator))
-                )
-                # By text, because 1 == True: the two spellings of a path may ask for both.
-                found[str(condition)] = condition
-        return sorted(found.values(), key=lambda c: (c.path, c.operator, show(c.operand)))
+            # An element is there, if there is one at all: that is asked of the list.
+            known = tuple(one for one in OPERATORS if path[-1] or one != "exists")
+            for operator, operand in self._operators(operators, place, known, name):
+                asked.append((path, operator, self._operand(operator, operand, _join(place, operator))))
+        return _conditions(asked, every, "")
 
     def _budget(self, value: object, at: str) -> list[Comparison]:
         found = []
@@ -223,24 +226,31 @@ class _Reader:
         expected = "a table of operators"
         self._add(at, "no operator is given", expected=expected, got=_describe(operators), hint=hint)
 
-    def _path(self, name: object, at: str) -> tuple[str, ...]:
+    def _path(self, name: object, at: str) -> list[tuple[str, ...]]:
+        """The steps to the field; with ``[*]`` those to the list, then those from an element on."""
         if type(name) is not str:
             self._add(at, "a field is named by a string", expected="a path", got=_describe(name))
-            return ()
+            return [()]
         if name.startswith("/"):
             if re.search(r"~(?![01])", name):
                 self._add(at, "not a JSON pointer", expected="~0 for ~ and ~1 for /", got=_describe(name))
-            return tuple(step.replace("~1", "/").replace("~0", "~") for step in name[1:].split("/"))
-        path = tuple(name.split("."))
-        if "" in path:
-            hint = 'Write a JSON pointer, as in "/order/total", for a key that is empty or has a dot in it.'
-            self._add(at, "the path has an empty step", expected="a.b.c", got=_describe(name), hint=hint)
-        return path
+            return [tuple(step.replace("~1", "/").replace("~0", "~") for step in name[1:].split("/"))]
+        if not _DOTTED.fullmatch(name):
+            if "[" in name or "]" in name:
+                message, expected = "brackets can only be [*], behind a step", "items[*].price"
+                hint = 'One element is items.0.price. For a key with brackets write a JSON pointer: "/a[b]".'
+            else:
+                message, expected = "the path has an empty step", "a.b.c"
+                hint = 'For a key that is empty or has a dot in it write a JSON pointer: "/order/total".'
+            self._add(at, message, expected=expected, got=_describe(name), hint=hint)
+            return [("",)]
+        first, *rest = name.split("[*]")
+        return [tuple(first.split(".")), *(tuple(part.split(".")[1:]) for part in rest)]
 
     def _operand(self, operator: Operator, value: object, at: str) -> Scalar | tuple[Scalar, ...]:
-        if operator == "glob":
+        if operator in ("glob", "not_glob"):
             return self._globs(value, at)
-        if operator == "in":
+        if operator in ("in", "not_in"):
             return self._members(value, at)
         if operator == "exists":
             if type(value) is not bool:
@@ -309,6 +319,27 @@ class _Reader:
     def _add(self, at: str, message: str, *, expected: str = "", got: str = "", hint: str = "") -> None:
         where = ": ".join(part for part in (self._prefix, at) if part)
         self.faults.append(InvalidPolicy(message, where=where, expected=expected, got=got, hint=hint))
+
+
+def _conditions(asked: list[_Asked], every: bool, within: str) -> tuple[Comparison | Elements, ...]:
+    """In canonical order, and what is asked of the elements of one list as one condition."""
+    # By text, because 1 == True: the two spellings of a path may ask for both.
+    found = {
+        str(one): one
+        for [path, *rest], operator, operand in asked
+        if not rest
+        for one in [Comparison(path, operator, operand, "payload", within)]
+    }
+    single = sorted(found.values(), key=lambda c: (c.path, c.operator, show(c.operand)))
+    lists: dict[tuple[str, ...], list[_Asked]] = {}
+    for [path, *rest], operator, operand in asked:
+        if rest:
+            lists.setdefault(path, []).append((rest, operator, operand))
+    several = []
+    for path, tests in sorted(lists.items()):
+        place = Elements(path, (), every, within).place
+        several.append(Elements(path, _conditions(tests, every, place), every, within))
+    return (*single, *several)
 
 
 def _join(at: str, key: object) -> str:

@@ -41,10 +41,12 @@ from intentusnet.policy.rules import (
     show,
 )
 
+#: In place of a faulty list: wherever a list may stand, it is no second fault.
+_ANYTHING = ("*",)
 #: What is asked of a field: the steps to it, once more behind each ``[*]``; the operator; the operand.
 _Asked: TypeAlias = tuple[list[tuple[str, ...]], Operator, Scalar | tuple[Scalar, ...]]
 
-_TOP_KEYS = ("default", "version", "rules")
+_TOP_KEYS = ("default", "version", "lists", "rules")
 _RULE_KEYS = ("id", "effect", "reason", *MATCHERS, "payload", "budget")
 _ALIASES = {"==": "eq", "!=": "ne", "<": "lt", "<=": "le", ">": "gt", ">=": "ge", "gte": "ge", "lte": "le"}
 _ID_LENGTH = 200
@@ -83,6 +85,7 @@ class _Reader:
 
     def __init__(self, where: str) -> None:
         self._prefix = where
+        self._lists: dict[str, tuple[Scalar, ...]] = {}
         self.faults: list[InvalidPolicy] = []
 
     def policy(self, data: object) -> PolicySource:
@@ -98,6 +101,7 @@ class _Reader:
                 "version", "this version of policy files is not known", expected="1", got=_describe(version)
             )
         default = self._choice(data, "default", "")
+        self._read_lists(data.get("lists", {}))
         entries = data.get("rules", [])
         if not isinstance(entries, list | tuple):
             hint = (
@@ -110,6 +114,30 @@ class _Reader:
         places: dict[str, str] = {}
         rules = tuple(self._rule(entry, f"rules[{n}]", places) for n, entry in enumerate(entries))
         return PolicySource(default, rules, self._prefix)
+
+    def _read_lists(self, lists: object) -> None:
+        if not isinstance(lists, Mapping):
+            self._add("lists", "lists is a table", expected="a table of lists by name", got=_describe(lists))
+            return
+        for name, members in lists.items():
+            before = len(self.faults)
+            found = self._members(members, _join("lists", name))
+            self._lists[str(name)] = found if len(self.faults) == before else _ANYTHING
+
+    def _named(self, value: object, at: str) -> object:
+        """The list that ``{ list = "NAME" }`` stands for; any other value as it is."""
+        if not isinstance(value, Mapping):
+            return value
+        self._unknown_keys(value, ("list",), at)
+        name = value.get("list")
+        if type(name) is str and name in self._lists:
+            return self._lists[name]
+        expected = ", ".join(self._lists) or "a list of the table lists"
+        hint = _did_you_mean(name, tuple(self._lists)) if type(name) is str else ""
+        self._add(
+            _join(at, "list"), "there is no such list", expected=expected, got=_describe(name), hint=hint
+        )
+        return _ANYTHING
 
     def _rule(self, entry: object, at: str, places: dict[str, str]) -> Rule:
         if not isinstance(entry, Mapping):
@@ -162,6 +190,7 @@ class _Reader:
         return "deny"
 
     def _globs(self, value: object, at: str, *, side_effect: bool = False) -> tuple[str, ...]:
+        value = self._named(value, at)
         items = value if isinstance(value, list | tuple) else [value]
         if not items:
             self._add(
@@ -251,7 +280,7 @@ class _Reader:
         if operator in ("glob", "not_glob"):
             return self._globs(value, at)
         if operator in ("in", "not_in"):
-            return self._members(value, at)
+            return self._members(self._named(value, at), at)
         if operator == "exists":
             if type(value) is not bool:
                 self._add(at, "exists is true or false", expected="true or false", got=_describe(value))
@@ -262,7 +291,7 @@ class _Reader:
     def _members(self, value: object, at: str) -> tuple[Scalar, ...]:
         if not isinstance(value, list | tuple) or not value:
             self._add(
-                at, "in needs values to choose from", expected="a list of scalars", got=_describe(value)
+                at, "there are no values to choose from", expected="a list of scalars", got=_describe(value)
             )
             return (None,)
         before = len(self.faults)

@@ -13,7 +13,9 @@ NAMES = ["a", "ab", "b"]
 GLOBS = st.sampled_from([*NAMES, "*", "a*", "?", "[ab]", "*b", "c"])
 SIDE_EFFECTS = ["read_only", "reversible", "irreversible"]
 SCALARS = st.sampled_from([0, 1, 2, 0.1, 1.5, 1.0, "", "a", "ab", "1", True, False, None])
-PATHS = st.sampled_from(["x", "y", "/x", "x.y", "/x/0", "x[*]", "x[*]", "y[*]", "x[*].y", "x[*][*]", "x.y[*]"])
+PATHS = st.sampled_from(
+    ["x", "y", "/x", "x.y", "/x/0", "x[*]", "x[*]", "y[*]", "x[*].y", "x[*][*]", "x.y[*]"]
+)
 
 
 def one_or_many(globs: st.SearchStrategy[str]) -> st.SearchStrategy[Any]:

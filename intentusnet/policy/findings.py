@@ -28,7 +28,15 @@ from intentusnet.policy.rules import (
 )
 
 FindingCode: TypeAlias = Literal[
-    "duplicate", "shadowed", "impossible", "no effect", "nothing allowed", "not covered"
+    "duplicate",
+    "shadowed",
+    "impossible",
+    "no effect",
+    "nothing allowed",
+    "not covered",
+    "wide glob",
+    "one element",
+    "other name",
 ]
 
 _MAGIC = re.compile(r"[*?[]")
@@ -43,7 +51,7 @@ class Finding:
         code: ``duplicate`` and ``shadowed``: an earlier or overriding rule always decides first;
             ``impossible``: its conditions contradict each other; ``no effect``: an allow rule where all is
             allowed by default; ``nothing allowed``: the policy denies every request; ``not covered``: no rule
-            speaks of an intent.
+            speaks of an intent; ``wide glob``, ``one element``, ``other name``: see `loopholes`.
         message: a sentence about it.
     """
 
@@ -85,11 +93,11 @@ def uncovered(source: PolicySource, intents: Iterable[str]) -> tuple[Finding, ..
     return tuple(
         Finding(None, "not covered", f"no rule speaks of intent {intent}: the default {told}")
         for intent in intents
-        if not any(_may_overlap(glob, intent) for glob in globs)
+        if not any(may_overlap(glob, intent) for glob in globs)
     )
 
 
-def _may_overlap(glob: str, other: str) -> bool:
+def may_overlap(glob: str, other: str) -> bool:
     """Whether there may be a name that both globs match; False is certain."""
     if is_literal(other) or is_literal(glob):
         return glob_matcher(glob)(other) if is_literal(other) else glob_matcher(other)(glob)

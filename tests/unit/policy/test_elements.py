@@ -1,4 +1,4 @@
-"""What policies ask of the elements of a list: laws that an attacker who writes the list cannot get around."""
+"""What policies ask of the elements of a list, as laws that whoever writes the list cannot get around."""
 
 import random
 from typing import Any
@@ -96,7 +96,7 @@ def test_what_is_no_list_or_empty_is_not_let_through(
 def test_nothing_gets_around_a_condition_and_its_negation(
     path: str, asked: tuple[str, Any], value: Any
 ) -> None:
-    """Two deny rules, one with an operator and one with its negation, deny everything; of a known value one."""
+    """Two deny rules, with an operator and its negation, deny everything; of a known value, one does."""
     name, wanted = asked
     found = []
     for operator in (name, f"not_{name}"):

@@ -98,7 +98,7 @@ def conjunction(answers: list[bool | None]) -> bool | None:
 
 
 def reference_fields(node: Any, fields: list[tuple[str, Data]], effect: str) -> bool | None:
-    """What is asked of fields below a node, and of the elements of lists there: of each list's all at once."""
+    """What is asked of fields below a node, and of the elements of lists: of those of one list together."""
     answers: list[bool | None] = []
     elements: dict[str, list[tuple[str, Data]]] = {}
     for path, tests in fields:

@@ -74,7 +74,7 @@ def test_a_glob_that_looks_like_what_it_matches_is_left_alone(glob: str) -> None
 
 
 def test_one_element_of_a_list_is_told() -> None:
-    """Who compares `to.0` leaves the others to the caller, unless they are ruled out, or compared elsewhere."""
+    """Who compares `to.0` leaves the others to the caller, unless they are ruled out or compared, too."""
     first = {"effect": "allow", "payload": {"to.0": {"in": ["ann"]}}}
     alone = {"effect": "allow", "payload": {"to.0": {"in": ["ann"]}, "to.1": {"exists": False}}}
     others = {"effect": "deny", "payload": {"to[*]": {"not_in": ["ann", "bob"]}}}

@@ -185,6 +185,22 @@ def test_a_key_with_brackets_is_written_as_a_pointer() -> None:
     assert policy("/x[*]").digest != policy("x[*]").digest
 
 
+def test_the_digest_tells_paths_and_operators_apart() -> None:
+    """No two ways to ask for elements that decide otherwise have one digest."""
+    paths = ["x", "x[*]", "x[*].y", "x[*][*]", "x[*].y[*]", "x.y", "x.y[*]", "y[*].x", "/x[*]", "/x.y", "/x/*"]
+    operators = ["in", "not_in", "glob", "not_glob"]
+    rules = [
+        {"id": "r", "effect": "deny", "payload": {path: {operator: ["a"]}}}
+        for path in paths
+        for operator in operators
+    ]
+    rules.append({"id": "r", "effect": "deny", "payload": {"x[*]": {"in": ["a"]}, "x[*].y": {"in": ["a"]}}})
+    rules.append({"id": "r", "effect": "deny", "payload": {"x[*]": {"in": ["a"]}, "x.y": {"in": ["a"]}}})
+    digests = {compile_policy(parse_policy({"default": "allow", "rules": [rule]})).digest for rule in rules}
+
+    assert len(digests) == len(rules)
+
+
 def test_whether_there_are_elements_is_asked_of_the_list() -> None:
     """An element that is there exists; so `exists` is refused of elements, and allowed of their fields."""
     rule: Data = {"id": "r", "effect": "deny", "payload": {"x[*]": {"exists": True}}}

@@ -38,6 +38,8 @@ DEFAULT: Final = "default"
 TENANT_MISSING: Final = "operand missing: tenant"
 
 _NEEDS_AGENT: Final = "depends on the agent"
+#: Characters of a condition that an explanation shows: lists of what is fine may have thousands.
+_MOST_OF_CONDITION: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,9 +178,10 @@ def explain(policy: HasSource, envelope: EnvelopeFacts, agent: AgentFacts | None
 
 def _trace(condition: Condition, envelope: EnvelopeFacts, agent: AgentFacts | None) -> ConditionTrace:
     answer, found = _answer(condition, envelope, agent)
+    text = _cut(str(condition), _MOST_OF_CONDITION)
     if isinstance(answer, str):
-        return ConditionTrace(str(condition), "unknown", answer)
-    return ConditionTrace(str(condition), "true" if answer else "false", found)
+        return ConditionTrace(text, "unknown", answer)
+    return ConditionTrace(text, "true" if answer else "false", found)
 
 
 def _answer(condition: Condition, envelope: EnvelopeFacts, agent: AgentFacts | None) -> tuple[Answer, str]:
@@ -224,8 +227,11 @@ def _facts(matcher: Matcher, envelope: EnvelopeFacts, agent: AgentFacts | None) 
 
 
 def _quoted(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:59] + "…"
+    return _cut(repr(value), 60)
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def _fold(trace: tuple[ConditionTrace, ...]) -> Literal["matched", "unknown", "not matched"]:

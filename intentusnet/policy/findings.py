@@ -106,9 +106,8 @@ def may_overlap(glob: str, other: str) -> bool:
 
 
 def _look_at(rule: Rule, source: PolicySource, earlier: tuple[Rule, ...]) -> Finding | None:
-    conditions = _texts(rule)
     for other in earlier:
-        if other.effect == rule.effect and _texts(other) == conditions:
+        if other.effect == rule.effect and _same(other.conditions, rule.conditions):
             message = f"it asks for the same as {other.id}, which comes first"
             return Finding(rule.id, "duplicate", message)
     if rule.effect == "allow":
@@ -127,8 +126,9 @@ def _look_at(rule: Rule, source: PolicySource, earlier: tuple[Rule, ...]) -> Fin
     return None
 
 
-def _texts(rule: Rule) -> list[str]:
-    return [str(condition) for condition in rule.conditions]
+def _same(these: tuple[Condition, ...], those: tuple[Condition, ...]) -> bool:
+    # By text as well, because 1 == True; and not by that alone, because lists can be long.
+    return these == those and list(map(str, these)) == list(map(str, those))
 
 
 def _covers(other: Rule, rule: Rule) -> bool:
@@ -157,7 +157,7 @@ def _is_always(condition: Condition, effect: Effect) -> bool:
 def _implies(given: Condition, wanted: Condition) -> bool:
     """Whether ``wanted`` is true when ``given`` is, and not false when ``given`` is unknown."""
     if not isinstance(given, Matcher) or not isinstance(wanted, Matcher):
-        return str(given) == str(wanted)
+        return _same((given,), (wanted,))
     if given.name != wanted.name:
         return False
     if given.name == "side_effect":

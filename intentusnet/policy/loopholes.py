@@ -28,8 +28,8 @@ from intentusnet.policy.rules import (
 )
 
 _URL = re.compile(r"([^:/]+://)([^/]*)(.*)", re.DOTALL)
-_HOST = re.compile(r"[\w-]+(\.[\w-]+)+\*")
-_DOMAIN = re.compile(r"\*\w[\w-]*(\.[\w-]+)+")
+_HOST = re.compile(r"[\w-]+(\.[\w-]+)*\.[A-Za-z]{2,}\*")
+_DOMAIN = re.compile(r"\*\w[\w-]*(\.[\w-]+)*\.[A-Za-z]{2,}")
 _MAIL = re.compile(r"[^@]*\*[^@]*@[^@*?[]+")
 _INDEX = re.compile(r"0|[1-9][0-9]*")
 

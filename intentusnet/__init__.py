@@ -16,7 +16,18 @@ if TYPE_CHECKING:
     from intentusnet.context import Context
     from intentusnet.effects import effect
     from intentusnet.envelope import Caller, IntentEnvelope, IntentRef, RoutingOptions, RoutingStrategy
-    from intentusnet.errors import AgentFailure, IntentusError, ReplayWarning
+    from intentusnet.errors import AgentFailure, HookWarning, IntentusError, Refused, ReplayWarning
+    from intentusnet.events import (
+        AttemptBegan,
+        AttemptCutOff,
+        AttemptEnded,
+        AttemptLeftBehind,
+        Event,
+        ExecutionClosed,
+        ExecutionInterrupted,
+        ExecutionOpened,
+    )
+    from intentusnet.hooks import Hook
     from intentusnet.ids import ManualClock, SeededIds
     from intentusnet.log.backlog import AsyncBound
     from intentusnet.record import ExecutionRecord
@@ -37,6 +48,10 @@ __all__ = [
     "AgentResponse",
     "AsyncBound",
     "AsyncContext",
+    "AttemptBegan",
+    "AttemptCutOff",
+    "AttemptEnded",
+    "AttemptLeftBehind",
     "AttemptSummary",
     "Caller",
     "Capability",
@@ -47,9 +62,15 @@ __all__ = [
     "DivergenceKind",
     "ErrorCode",
     "ErrorInfo",
+    "Event",
+    "ExecutionClosed",
+    "ExecutionInterrupted",
+    "ExecutionOpened",
     "ExecutionRecord",
     "ExecutionStore",
     "FileExecutionStore",
+    "Hook",
+    "HookWarning",
     "IntentEnvelope",
     "IntentRef",
     "IntentusError",
@@ -61,6 +82,7 @@ __all__ = [
     "Query",
     "RecoveryRule",
     "Redaction",
+    "Refused",
     "ReplayReport",
     "ReplayWarning",
     "RoutingOptions",
@@ -83,7 +105,18 @@ _HOMES: Final = {
     "context": ("Context",),
     "effects": ("effect",),
     "envelope": ("Caller", "IntentEnvelope", "IntentRef", "RoutingOptions", "RoutingStrategy"),
-    "errors": ("AgentFailure", "IntentusError", "ReplayWarning"),
+    "errors": ("AgentFailure", "HookWarning", "IntentusError", "Refused", "ReplayWarning"),
+    "events": (
+        "AttemptBegan",
+        "AttemptCutOff",
+        "AttemptEnded",
+        "AttemptLeftBehind",
+        "Event",
+        "ExecutionClosed",
+        "ExecutionInterrupted",
+        "ExecutionOpened",
+    ),
+    "hooks": ("Hook",),
     "log.backlog": ("AsyncBound",),
     "ids": ("ManualClock", "SeededIds"),
     "record": ("ExecutionRecord",),

@@ -235,8 +235,9 @@ class Engine:
 
     def _route_child(self, request: Request) -> AgentResponse:
         loop = _loop.get()
-        if loop is not None and any(
-            agent.is_async for agent in self.router.plan(request.envelope, request.depth).steps
+        if loop is not None and (
+            self.router.awaits_hooks
+            or any(agent.is_async for agent in self.router.plan(request.envelope, request.depth).steps)
         ):
             from asyncio import run_coroutine_threadsafe
 

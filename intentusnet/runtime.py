@@ -13,6 +13,7 @@ from intentusnet.capture import Capture, capture_of
 from intentusnet.engine import DEFAULT_MAX_WORKERS, Engine
 from intentusnet.envelope import IntentEnvelope
 from intentusnet.errors import ConfigurationError
+from intentusnet.hooks import hooks_of
 from intentusnet.ids import SYSTEM_CLOCK, SYSTEM_IDS, Clock, Ids
 from intentusnet.policy import (
     NO_POLICY,
@@ -58,6 +59,7 @@ class IntentusRuntime(Registering, Calling, Replaying):
             have to be cut off, too, are not called. See docs/timeouts.md.
         max_workers: so many processes may run agents whose isolation is "process"; while all of them do, such
             agents are not called.
+        hooks: what is called around executions, in this order: guards and observers; see `Hook`.
 
     Raises:
         InvalidPolicy: the policy is malformed.
@@ -78,6 +80,7 @@ class IntentusRuntime(Registering, Calling, Replaying):
         verify_replay: bool = False,
         max_abandoned: int = DEFAULT_MAX_ABANDONED,
         max_workers: int = DEFAULT_MAX_WORKERS,
+        hooks: Iterable[object] = (),
     ) -> None:
         if write_ahead not in ("calls", "effects"):
             raise ConfigurationError(
@@ -108,6 +111,7 @@ class IntentusRuntime(Registering, Calling, Replaying):
             raise ConfigurationError(
                 "verify_replay needs records", where="store", expected="a directory or a store"
             )
+        self._hooks = hooks_of(hooks, clock)
         compiled = _compiled(policy)
         self._engine = Engine(
             store=self.store,
@@ -126,6 +130,7 @@ class IntentusRuntime(Registering, Calling, Replaying):
             self._engine,
             max_depth=max_depth,
             spending=Spending(compiled.budgets, self.store, clock) if compiled.budgets else None,
+            hooks=self._hooks,
         )
         self._world, self._environments = self._engine.world, self._engine.environments
         if verify_replay:
@@ -166,6 +171,7 @@ class IntentusRuntime(Registering, Calling, Replaying):
             verify_replay=self._engine.on_recorded is not None,
             max_abandoned=self._max_abandoned,
             max_workers=self._max_workers,
+            hooks=() if self._hooks is None else self._hooks.given,
         )
         other.registry.copy(self.registry)
         return other

@@ -19,6 +19,7 @@ from intentusnet.errors import ExecutionCancelled
 from intentusnet.ids import Clock
 from intentusnet.response import ErrorCode, ErrorInfo
 from intentusnet.routing.control import LOOK_EVERY, NEVER, TASK_CANCELLED, Control
+from intentusnet.routing.observing import Observed
 from intentusnet.routing.router import Request
 from intentusnet.transcript import Answer, Session
 
@@ -199,7 +200,9 @@ class Isolation:
             raise result
         if result is None:
             self._leave(Abandoned(call.session.execution_id, call.agent.name, thread))
-            return self._given_up(call)
+            answer = self._given_up(call)
+            _tell(call)
+            return answer
         return result
 
     def _wait(
@@ -259,6 +262,7 @@ class Isolation:
         task.cancel()
         task.add_done_callback(retrieve)
         self._leave(Abandoned(call.session.execution_id, call.agent.name, task))
+        _tell(call)
         return answer
 
     def _leave(self, abandoned: Abandoned) -> None:
@@ -279,6 +283,11 @@ class Isolation:
             details={"abandoned": sorted({one.agent for one in running}), "max": self._max_abandoned},
         )
         return Answer(ok=False, data=error.encode(), refused=True)
+
+
+def _tell(call: Call) -> None:
+    if isinstance(call.session, Observed):
+        call.session.left_behind(call.attempt, call.agent.name)
 
 
 def _set(future: Future[None]) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
 from intentusnet import values
 from intentusnet.agents import Agent
 from intentusnet.envelope import IntentEnvelope
 from intentusnet.errors import ConfigurationError
+from intentusnet.events import Origin
 from intentusnet.log.durability import Durability
 from intentusnet.policy.engine import Policy
 from intentusnet.policy.facts import Budgets, recorded_budget
@@ -105,6 +106,55 @@ class Hands(Protocol):
         ...
 
 
+class Observed(Recorder, Protocol):
+    """A session of an execution whose observers are told what happens in it."""
+
+    def opened(self, plan: Plan, origin: Origin) -> None:
+        """The execution has begun."""
+        ...
+
+    def began(self, attempt: int, agent: str) -> None:
+        """An agent is about to be called."""
+        ...
+
+    def closed(self, response: Callable[[], AgentResponse]) -> None:
+        """The execution has its end. The response is made for each observer anew."""
+        ...
+
+    def interrupted(self, fault: BaseException) -> None:
+        """The execution ends without an outcome."""
+        ...
+
+    async def closed_async(self, response: Callable[[], AgentResponse]) -> None:
+        """The same for asynchronous callers."""
+        ...
+
+    async def interrupted_async(self, fault: BaseException) -> None:
+        """The same for asynchronous callers."""
+        ...
+
+
+class Hooked(Protocol):
+    """The hooks of a runtime, as a router knows them."""
+
+    @property
+    def awaits(self) -> bool:
+        """Whether somebody has to await them."""
+        ...
+
+    def check_awaited(self) -> None:
+        """Refuses hooks that have to be awaited.
+
+        Raises:
+            ConfigurationError: there are some.
+        """
+        ...
+
+    def observe(self, session: Recorder, request: Request) -> Observed:
+        """The session of an execution, with its observers."""
+        ...
+
+
 class IntentRouter:
     """Routes intent envelopes to agents.
 
@@ -114,6 +164,7 @@ class IntentRouter:
         hands: sessions, and the calls of agents.
         max_depth: how many executions one may be nested in.
         spending: the numbers of the policy's budgets; None if it compares none.
+        hooks: what is called around executions; None if there is nothing.
     """
 
     def __init__(
@@ -124,12 +175,14 @@ class IntentRouter:
         *,
         max_depth: int,
         spending: Spending | None = None,
+        hooks: Hooked | None = None,
     ) -> None:
         self.registry = registry
         self.policy = policy
         self._hands = hands
         self._max_depth = max_depth
         self._spending = spending
+        self._hooks = hooks
 
     def route_intent(self, envelope: IntentEnvelope) -> AgentResponse:
         """Routes an envelope, records the execution, and returns how it ended.
@@ -152,7 +205,7 @@ class IntentRouter:
         """Routes a request whose payload is encoded already, such as a child intent's."""
         request = request._replace(control=Control(request.control))
         plan = self.plan(request.envelope, request.depth)
-        check_waits_for(*plan.steps)
+        self.check_waits_for(plan)
         return self.run(plan, request, self._hands.open_session(request, plan))
 
     async def route_request_async(self, request: Request) -> AgentResponse:
@@ -169,47 +222,71 @@ class IntentRouter:
         )
         return await self.run_async(plan, request, session)
 
-    def run(self, plan: Plan, request: Request, session: Recorder) -> AgentResponse:
-        """Runs a plan in a session to its end, and closes it."""
+    def run(self, plan: Plan, request: Request, session: Recorder, origin: Origin = "route") -> AgentResponse:
+        """Runs a plan in a session to its end, and closes it.
+
+        Args:
+            plan: who is called.
+            request: what is routed.
+            session: has begun.
+            origin: why it is run.
+        """
+        observed: Observed | None = None
         try:
             if self._spending is not None:
                 self._spending.get_ready()  # before what is resumed ends, and is on record
-            outcome = self.execute(plan, request, session)
+            if self._hooks is not None:
+                session = observed = self._hooks.observe(session, request)
+                observed.opened(plan, origin)
+            outcome = self.execute(plan, request, session, observed)
             fingerprint = session.close(outcome)
             self._note_usage(request, session)
         except BaseException as fault:
             session.abandon(fault)
+            if observed is not None:
+                observed.interrupted(fault)
             raise
         finally:
             self._hands.ended(session.execution_id)
+        if observed is not None:
+            observed.closed(lambda: _response(session, outcome, fingerprint))
         if fingerprint is not None:
             self._hands.recorded(session.execution_id)
         return _response(session, outcome, fingerprint)
 
-    async def run_async(self, plan: Plan, request: Request, session: Recorder) -> AgentResponse:
+    async def run_async(
+        self, plan: Plan, request: Request, session: Recorder, origin: Origin = "route"
+    ) -> AgentResponse:
         """The same for asynchronous callers."""
         from asyncio import CancelledError
 
         from intentusnet.routing.awaiting import drive_async, finished
 
         control = request.control or Control()
+        observed: Observed | None = None
+
+        def invoke(attempt: int, stops: Control) -> Awaitable[Answer]:
+            agent = plan.steps[attempt]
+            if observed is not None:
+                observed.began(attempt, agent.name)
+            return self._hands.call_agent_async(agent, attempt, request._replace(control=stops), session)
+
         try:
-            outcome = await drive_async(
-                plan,
-                session,
-                lambda attempt, stops: self._hands.call_agent_async(
-                    plan.steps[attempt], attempt, request._replace(control=stops), session
-                ),
-                control,
-                self._hands.off_loop,
-            )
+            if self._hooks is not None:
+                session = observed = self._hooks.observe(session, request)
+                observed.opened(plan, origin)
+            outcome = await drive_async(plan, session, invoke, control, self._hands.off_loop)
             fingerprint = await finished(self._hands.off_loop(lambda: session.close(outcome)), control)
             self._note_usage(request, session)
         except BaseException as fault:
             session.abandon(fault)
+            if observed is not None:
+                await observed.interrupted_async(fault)
             raise
         finally:
             self._hands.ended(session.execution_id)
+        if observed is not None:
+            await observed.closed_async(lambda: _response(session, outcome, fingerprint))
         if fingerprint is not None:
             await self._hands.recorded_async(session.execution_id)
         if control.is_task_cancelled:
@@ -246,16 +323,33 @@ class IntentRouter:
         if self._spending is not None:
             self._spending.add(request.envelope, session.usage)
 
-    def execute(self, plan: Plan, request: Request, session: Session) -> Outcome:
-        """Runs a plan in a session: live, or from a record."""
-        return drive(
-            plan,
-            session,
-            lambda attempt, stops: self._hands.call_agent(
-                plan.steps[attempt], attempt, request._replace(control=stops), session
-            ),
-            request.control or NEVER,
-        )
+    def execute(
+        self, plan: Plan, request: Request, session: Session, observed: Observed | None = None
+    ) -> Outcome:
+        """Runs a plan in a session, live."""
+
+        def invoke(attempt: int, stops: Control) -> Answer:
+            agent = plan.steps[attempt]
+            if observed is not None:
+                observed.began(attempt, agent.name)
+            return self._hands.call_agent(agent, attempt, request._replace(control=stops), session)
+
+        return drive(plan, session, invoke, request.control or NEVER)
+
+    @property
+    def awaits_hooks(self) -> bool:
+        """Whether somebody has to await hooks."""
+        return self._hooks is not None and self._hooks.awaits
+
+    def check_waits_for(self, plan: Plan) -> None:
+        """Refuses asynchronous agents and hooks where nobody awaits them.
+
+        Raises:
+            ConfigurationError: there are some.
+        """
+        check_waits_for(*plan.steps)
+        if self._hooks is not None:
+            self._hooks.check_awaited()
 
 
 def check_waits_for(*agents: Agent) -> None:

@@ -19,6 +19,10 @@ NAMES = [
     "AgentResponse",
     "AsyncBound",
     "AsyncContext",
+    "AttemptBegan",
+    "AttemptCutOff",
+    "AttemptEnded",
+    "AttemptLeftBehind",
     "AttemptSummary",
     "Caller",
     "Capability",
@@ -29,9 +33,15 @@ NAMES = [
     "DivergenceKind",
     "ErrorCode",
     "ErrorInfo",
+    "Event",
+    "ExecutionClosed",
+    "ExecutionInterrupted",
+    "ExecutionOpened",
     "ExecutionRecord",
     "ExecutionStore",
     "FileExecutionStore",
+    "Hook",
+    "HookWarning",
     "IntentEnvelope",
     "IntentRef",
     "IntentusError",
@@ -43,6 +53,7 @@ NAMES = [
     "Query",
     "RecoveryRule",
     "Redaction",
+    "Refused",
     "ReplayReport",
     "ReplayWarning",
     "RoutingOptions",
@@ -82,7 +93,7 @@ REGISTERING = {
 RUNTIME = {
     "__init__": (
         "self, *, store, policy, clock, ids, environ, write_ahead, max_depth, capture, verify_replay, "
-        "max_abandoned, max_workers"
+        "max_abandoned, max_workers, hooks"
     ),
     "abandoned": None,
     "cancel": "self, execution_id, reason",

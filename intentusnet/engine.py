@@ -112,7 +112,7 @@ class Engine:
         self.begun(execution_id, request)
         try:
             if self._store is None:
-                return UnrecordedSession(execution_id, request, self._clock)
+                return UnrecordedSession(execution_id, request, plan, self._clock)
             opening = self.opening(plan)
             return LiveSession(
                 execution_id, request, plan, store=self._store, clock=self._clock, opening=opening

@@ -13,7 +13,14 @@ from typing import Any, Final
 
 from intentusnet import values
 from intentusnet.response import ErrorInfo
-from intentusnet.transcript import ROOT_SCOPE, is_scope
+from intentusnet.transcript import (
+    ADMISSION,
+    RETRY,
+    ROOT_SCOPE,
+    is_admission_scope,
+    is_scope,
+    turn_of,
+)
 
 _Kinds = tuple[type, ...]
 _Shape = Mapping[str, _Kinds]
@@ -49,6 +56,10 @@ _LINK: Final[_Shape] = {"execution": _TEXT, "question": _NUMBER, "scope": _TEXT}
 _PLACE: Final[_Shape] = {"question": _NUMBER, "scope": _TEXT}
 _QUESTION: Final[_Shape] = {"arguments": _OBJECT, "kind": _TEXT, "name": _TEXT}
 _ASKED: Final[_Shape] = {**_QUESTION, "idempotent": _FLAG, "side_effect": _TEXT}
+_ADMITTED: Final[_Shape] = {"admitted": _FLAG}
+_AGAIN: Final[_Shape] = {"again": _FLAG, "delay": _NUMBER}
+#: In nanoseconds: two years. What is written by a runtime is less, and nobody waits for longer.
+_LONGEST_DELAY: Final = 2 * 366 * 86_400 * 1_000_000_000
 _RUNNER: Final = re.compile("[0-9a-z]*")
 _CLOSED: Final[_Shape] = {
     "agent": _TEXT_OR_NOTHING,
@@ -78,6 +89,7 @@ def check_opened(body: Any) -> None:
         _check_kind(values.untag(amount), (int, float, type(None)), f"the budget {name}")
     for step in plan["steps"]:
         _check_kind(step, _TEXT, "a step")
+    _check_kind(plan.get("gated", False), _FLAG, "gated")
     for link in (body["parent"], body.get("forked_from")):
         if link is not None:
             _check(link, _LINK)
@@ -93,6 +105,9 @@ def check_asked(body: Any) -> None:
     _check_kind(body.get("unordered", False), _FLAG, "unordered")
     if body["side_effect"] not in _SIDE_EFFECTS:
         raise ValueError(f"side_effect is {body['side_effect']!r}")
+    if body["kind"] == ADMISSION:
+        raise ValueError("an admission is told with its answer")
+    _check_scope_of(body)
 
 
 def check_answered(body: Any) -> None:
@@ -101,6 +116,9 @@ def check_answered(body: Any) -> None:
     if "kind" in body:
         _check(body, _QUESTION)
         _check_kind(body.get("unordered", False), _FLAG, "unordered")
+        _check_scope_of(body)
+        if body["kind"] == ADMISSION:
+            _check_verdict(body["name"], body["value"])
         if body["kind"] == "usage":
             for name, count in body["arguments"]["kwargs"].items():
                 _check_kind(values.untag(count), (int, float), f"the usage {name}")
@@ -137,7 +155,8 @@ def check_root(ordinal: int, asked: Mapping[str, Any], answer: Any, steps: Seque
     """
     kind, name = asked["kind"], asked["name"]
     if kind == "agent":
-        if ordinal >= len(steps) or steps[ordinal] != name:
+        step, _ = turn_of(ordinal, len(steps))
+        if step >= len(steps) or steps[step] != name:
             raise ValueError(f"agent {name!r} is called at {ordinal}, where the plan has another one")
         if answer is not None and "error" in answer:
             ErrorInfo.from_tree(answer["error"])
@@ -154,6 +173,22 @@ def check_same(before: Mapping[str, Any], again: Mapping[str, Any]) -> None:
     for name in ("kind", "name", "arguments"):
         if name in before and before[name] != again[name]:
             raise ValueError(f"question {again['question']} of {again['scope']!r} is asked again as another")
+
+
+def _check_scope_of(question: Mapping[str, Any]) -> None:
+    if is_admission_scope(question["scope"]) is not (question["kind"] == ADMISSION):
+        raise ValueError(f"a question of kind {question['kind']!r} stands in scope {question['scope']!r}")
+
+
+def _check_verdict(name: str, verdict: Any) -> None:
+    if name == RETRY:
+        _check(verdict, _AGAIN)
+        if not 0 <= verdict["delay"] <= _LONGEST_DELAY:
+            raise ValueError(f"the delay of a retry is {verdict['delay']}")
+        return
+    _check(verdict, _ADMITTED)
+    if not verdict["admitted"]:
+        ErrorInfo.from_tree(verdict["error"])
 
 
 def _check_place(body: Any) -> None:

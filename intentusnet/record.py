@@ -17,7 +17,7 @@ from intentusnet.envelope import IntentEnvelope
 from intentusnet.errors import IntegrityBroken, InvalidInput, NotReplayable
 from intentusnet.references import Blob, BlobRef, resolved
 from intentusnet.response import AgentResponse, AttemptSummary, ErrorInfo
-from intentusnet.transcript import NO_ARGUMENTS, ROOT_SCOPE, Answer
+from intentusnet.transcript import NO_ARGUMENTS, ROOT_SCOPE, Answer, turn_of
 
 
 class LoggedEntry(Protocol):
@@ -167,8 +167,10 @@ class ExecutionRecord:
 
     @property
     def attempts(self) -> tuple[AttemptSummary, ...]:
-        """Each agent that was called, in the order of the plan, and how it ended."""
-        calls = sorted((q for q in self.questions if q.kind == "agent"), key=lambda q: q.ordinal)
+        """Each call of an agent, and how it ended: in the order of the plan, retries behind what they repeat."""
+        steps = len(self.plan_tree["steps"])
+        asked = (q for q in self.questions if q.kind == "agent")
+        calls = sorted(asked, key=lambda q: turn_of(q.ordinal, steps))
         return tuple(
             AttemptSummary.of(q.name, q.answer.ok, q.answer.data) for q in calls if q.answer is not None
         )
@@ -352,8 +354,12 @@ def _take_answered(
 
 
 def implied_steps(plan: Mapping[str, Any]) -> Sequence[str]:
-    """The agents that the `opened` entry itself announces: their calls need no `asked` entry."""
-    steps: Sequence[str] = plan["steps"]
+    """The agents that the `opened` entry itself announces: their calls need no `asked` entry.
+
+    Where limits come before the calls, it announces none: an execution that ends while it waits has called
+    nobody.
+    """
+    steps: Sequence[str] = () if plan.get("gated") else plan["steps"]
     return steps if plan["strategy"] in ("parallel", "broadcast") else steps[:1]
 
 

@@ -7,6 +7,10 @@ from the world (and then into the log), or from a record.
 A *scope* is the path of a question inside its execution: ``""`` for the execution itself, ``attempt:1`` for
 its second agent, ``attempt:1/gather:0.2`` for the third branch of that agent's first gather. Scopes are given
 out before their threads start, so they never depend on timing.
+
+The router asks, too: whether the execution may go on (scope ``admission``), whether the call of attempt 1 may
+be made, and made again (``admission:1``). Such an *admission* is answered once, and its answer, the verdict,
+holds for every replay.
 """
 
 from __future__ import annotations
@@ -21,6 +25,13 @@ ROOT_SCOPE: Final = ""
 RECOVERY_SCOPE: Final = "recovery"
 NO_ARGUMENTS: Final = b'{"args":[],"kwargs":{}}'
 
+#: The kind of the router's own questions, and the scope of those about an execution as a whole.
+ADMISSION: Final = "admission"
+#: What an admission is about, by its place in its scope: may the call be made; and when it has failed, again?
+LIMITS: Final = "limits"
+RETRY: Final = "retry"
+_ADMISSIONS: Final = {LIMITS: 0, RETRY: 1}
+
 #: Kinds that may act on the world: what is asked is in the log before it is done.
 ACTING_KINDS: Final = frozenset({"agent", "effect", "http", "process", "route"})
 #: Kinds that tell something and ask nothing: recorded, never compared, not part of the fingerprint.
@@ -31,7 +42,9 @@ TELLING_KINDS: Final = frozenset({"log", "usage"})
 ABSENT_ANSWERS: Final = {"check": b"null", "patched": b"false"}
 
 _SHORT: Final = 100
-_OF_ATTEMPT: Final = re.compile(r"attempt:([0-9]{1,9})(/gather:[0-9]{1,9}\.[0-9]{1,9})*")
+_OF_ATTEMPT: Final = re.compile(
+    r"(?:attempt:([0-9]{1,9})(?:/gather:[0-9]{1,9}\.[0-9]{1,9})*|admission:([0-9]{1,9}))"
+)
 
 
 def attempt_scope(attempt: int) -> str:
@@ -42,7 +55,31 @@ def attempt_scope(attempt: int) -> str:
 def attempt_of(scope: str) -> int | None:
     """The attempt that a scope belongs to; None where it is none of an agent's."""
     match = _OF_ATTEMPT.fullmatch(scope)
-    return None if match is None else int(match[1])
+    return None if match is None else int(match[1] or match[2])
+
+
+def admission_scope(attempt: int | None) -> str:
+    """The scope of admissions to an attempt; None for those to the execution."""
+    return ADMISSION if attempt is None else f"{ADMISSION}:{attempt}"
+
+
+def turn_of(attempt: int, steps: int) -> tuple[int, int]:
+    """Which step of a plan an attempt calls, and how many calls of that step came before it.
+
+    Attempt k calls step k; a retry has the number of the call that it repeats, and one more than there are
+    steps: one number between is that of who won a race. In this order, attempts are told.
+
+    Args:
+        attempt: its number.
+        steps: how many steps the plan has.
+    """
+    before, step = divmod(attempt, steps + 1)
+    return step, before
+
+
+def retry_of(attempt: int, steps: int) -> int:
+    """The number of the attempt that repeats one; see `turn_of`."""
+    return attempt + steps + 1
 
 
 def is_scope(text: str) -> bool:
@@ -53,7 +90,12 @@ def is_scope(text: str) -> bool:
 
 @lru_cache(maxsize=4096)
 def _is_scope(text: str) -> bool:
-    return text in (ROOT_SCOPE, RECOVERY_SCOPE) or _OF_ATTEMPT.fullmatch(text) is not None
+    return text in (ROOT_SCOPE, RECOVERY_SCOPE, ADMISSION) or _OF_ATTEMPT.fullmatch(text) is not None
+
+
+def is_admission_scope(scope: str) -> bool:
+    """Whether it is a scope of the router's own questions."""
+    return scope.startswith(ADMISSION)
 
 
 def branch_scope(parent: str, gather: int, branch: int) -> str:
@@ -84,6 +126,16 @@ class Question(NamedTuple):
     side_effect: str = "read_only"
     idempotent: bool = False
     unordered: bool = False
+
+
+def admission_question(name: str, attempt: int | None = None) -> Question:
+    """The question whether something may go on.
+
+    Args:
+        name: what about, such as `LIMITS`.
+        attempt: the attempt; None for the execution as a whole.
+    """
+    return Question(admission_scope(attempt), _ADMISSIONS[name], ADMISSION, name)
 
 
 class Answer(NamedTuple):
@@ -145,6 +197,8 @@ class Session(Protocol):
     def cancel(self, attempt: int, name: str, answer: Answer) -> Answer:
         """Ends an attempt that is still running: `answer` stands for it, and what it asks now unwinds it.
 
+        One that has ended, and is to be repeated, stands for the attempt that repeats it.
+
         Returns:
             The answer that counts: the attempt's own, if it came first; in doubt, if it has begun to act.
         """
@@ -160,6 +214,21 @@ class Session(Protocol):
 
     def fail(self, failure: Exception) -> None:
         """Ends the execution without an outcome: whoever asks or answers from now on gets `failure`."""
+        ...
+
+
+class RoutedSession(Session, Protocol):
+    """A session that the router itself asks, too: whether calls may be made."""
+
+    def recalls(self, question: Question) -> Answer | None:
+        """The answer on record to an admission, or to the call of an agent; None if there is none.
+
+        Whoever has a verdict from here needs no other: it holds whatever the limits are now.
+        """
+        ...
+
+    def refuse(self, question: Question, answer: Answer) -> Answer:
+        """Takes note that a call is not made, and how that is answered; returns the answer that counts."""
         ...
 
 

@@ -22,6 +22,7 @@ from intentusnet.replay.divergence import Divergence, DivergenceKind, label, mis
 from intentusnet.replay.live import LiveSession
 from intentusnet.transcript import (
     ABSENT_ANSWERS,
+    ADMISSION,
     ROOT_SCOPE,
     TELLING_KINDS,
     Answer,
@@ -78,15 +79,21 @@ class ContinuedSession:
         live: asks the world, and writes.
         questions: what is on record of the scopes of agents, in the order of their scopes.
         root: what is on record of the execution itself: calls of agents, and who won a race.
+        verdicts: what is on record of admissions.
     """
 
     def __init__(
-        self, live: LiveSession, questions: Iterable[RecordedQuestion], root: Iterable[RecordedQuestion]
+        self,
+        live: LiveSession,
+        questions: Iterable[RecordedQuestion],
+        root: Iterable[RecordedQuestion],
+        verdicts: Iterable[RecordedQuestion],
     ) -> None:
         self.execution_id = live.execution_id
         self._live = live
         self._lock = threading.Lock()
         self._root = {question.ordinal: question for question in root}
+        self._verdicts = {(verdict.scope, verdict.ordinal): verdict for verdict in verdicts}
         self._scopes: dict[str, _Rest] = {}
         self.diverged: ContinuationDiverged | None = None
         for question in sorted(questions, key=lambda question: (question.scope, question.ordinal)):
@@ -112,6 +119,8 @@ class ContinuedSession:
             BranchCancelled: another attempt has won the race.
             StoreWriteFailed: the question could not be written; it must not be asked.
         """
+        if question.kind == ADMISSION:
+            return self._live.begin(question)
         if question.scope == ROOT_SCOPE:
             recorded = self._root.get(question.ordinal)
             return self._live.begin(question) if recorded is None else self.answer(question, recorded)
@@ -145,6 +154,27 @@ class ContinuedSession:
         if ticket.question.kind == "agent" and not answer.refused:
             self._check_end(attempt_scope(ticket.question.ordinal))
         return self._live.end(ticket, answer)
+
+    def recalls(self, question: Question) -> Answer | None:
+        """See `RoutedSession.recalls`."""
+        if question.kind != ADMISSION:
+            called = self._root.get(question.ordinal)
+            return None if called is None else called.answer
+        verdict = self._verdicts.get((question.scope, question.ordinal))
+        return None if verdict is None else self.recalled(verdict)
+
+    def recalled(self, verdict: RecordedQuestion) -> Answer | None:
+        """The answer of a verdict on record, which holds."""
+        return verdict.answer
+
+    def refuse(self, question: Question, answer: Answer) -> Answer:
+        """See `RoutedSession.refuse`."""
+        recorded = self._root.get(question.ordinal)
+        if recorded is None or recorded.answer is None:
+            return self._live.refuse(question, answer)
+        told = self.answer(question, recorded).answer
+        assert told is not None
+        return told
 
     @property
     def waits(self) -> bool:

@@ -8,11 +8,9 @@ record that does not hang on the question: those that came before it, and those 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from intentusnet import values
-from intentusnet.agents import Agent
 from intentusnet.context import plain
 from intentusnet.errors import InvalidInput, RecordNotFound
 from intentusnet.record import ExecutionRecord, RecordedQuestion
@@ -21,7 +19,21 @@ from intentusnet.replay.continuing import ContinuedSession
 from intentusnet.replay.divergence import label
 from intentusnet.replay.live import LiveSession
 from intentusnet.response import AgentResponse
-from intentusnet.transcript import ROOT_SCOPE, TELLING_KINDS, Answer, Question, Ticket, attempt_of
+from intentusnet.routing.plan import Plan
+from intentusnet.transcript import (
+    ADMISSION,
+    LIMITS,
+    ROOT_SCOPE,
+    TELLING_KINDS,
+    Answer,
+    Question,
+    Ticket,
+    attempt_of,
+    turn_of,
+)
+
+#: Nobody answers what is only told; and a verdict is changed by answering the call that it is about.
+_NOT_CHOSEN: Final = TELLING_KINDS | {ADMISSION}
 
 
 class Fork:
@@ -39,7 +51,7 @@ class Fork:
     """
 
     def __init__(self, record: ExecutionRecord, scope: str, ordinal: int, answer: Any) -> None:
-        at = [(q.scope, q.ordinal) for q in record.questions if q.kind not in TELLING_KINDS]
+        at = [(q.scope, q.ordinal) for q in record.questions if q.kind not in _NOT_CHOSEN]
         if (scope, ordinal) not in at:
             raise RecordNotFound(
                 "there is no such question on record",
@@ -53,7 +65,7 @@ class Fork:
         attempt = attempt_of(scope)
         self._attempt = ordinal if attempt is None else attempt
 
-    def check(self, steps: Sequence[Agent]) -> None:
+    def check(self, plan: Plan) -> None:
         """Refuses to run an agent again that must not be.
 
         Raises:
@@ -61,7 +73,7 @@ class Fork:
         """
         if self.chosen.scope == ROOT_SCOPE:
             return
-        definition = steps[self._attempt].definition
+        definition = plan.agent(self._attempt).definition
         if definition.remote or definition.side_effect == "irreversible":
             raise InvalidInput(
                 "the agent that asked this is not run again: it is irreversible or remote",
@@ -105,22 +117,38 @@ class Fork:
             for question in before
             if attempt_of(question.scope) == self._attempt
             and question.answer is not None
-            and question.kind not in TELLING_KINDS
+            and question.kind not in _NOT_CHOSEN
         ]
         return [*kept, self.chosen._replace(answer=self._answer)]
 
     def root(self) -> list[RecordedQuestion]:
         """The answers of agents that stay as they are, none of which is called."""
-        sequential = self.record.strategy in ("direct", "fallback")
         kept = []
         for question in self.record.questions:
             if question.scope != ROOT_SCOPE:
                 continue
             if question is self.chosen:
                 kept.append(question._replace(answer=self._answer))
-            elif question.kind == "agent" and question.answer is not None:
-                own = question.ordinal == self._attempt and self.chosen.kind != "race"
-                if not own and not (sequential and question.ordinal > self._attempt):
+            elif question.kind == "agent" and question.answer is not None and self._stays(question.ordinal):
+                kept.append(question)
+        return kept
+
+    def _stays(self, attempt: int) -> bool:
+        """Whether an attempt is not that of the question, and did not come about by how that one ended."""
+        steps = len(self.record.plan_tree["steps"])
+        own, other = turn_of(self._attempt, steps), turn_of(attempt, steps)
+        beside = self.record.strategy not in ("direct", "fallback") and other[0] != own[0]
+        return self.chosen.kind == "race" or beside or other < own
+
+    def verdicts(self) -> list[RecordedQuestion]:
+        """What the limits said of the calls that stay as they are, and of the one in which it was asked."""
+        kept = []
+        for question in self.record.questions:
+            if question.kind == ADMISSION:
+                attempt = attempt_of(question.scope)
+                own = attempt == self._attempt and question.name == LIMITS
+                stays = attempt is None or self._stays(attempt)
+                if stays or (own and self.chosen.scope != ROOT_SCOPE):
                     kept.append(question)
         return kept
 
@@ -134,7 +162,13 @@ class ForkSession(ContinuedSession):
     """
 
     def __init__(self, live: LiveSession, fork: Fork) -> None:
-        super().__init__(live, fork.scopes(), fork.root())
+        super().__init__(live, fork.scopes(), fork.root(), fork.verdicts())
+
+    def recalled(self, verdict: RecordedQuestion) -> Answer | None:
+        """The answer of a verdict, written into the new record."""
+        if verdict.answer is not None:
+            self._live.tell(Question(*verdict[:-1]), verdict.answer)
+        return verdict.answer
 
     def answer(self, question: Question, recorded: RecordedQuestion) -> Ticket:
         """Gives the answer on record, or the chosen one, and writes it into the new record."""

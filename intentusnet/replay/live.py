@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from intentusnet import values
+from intentusnet.envelope import RoutingStrategy
 from intentusnet.errors import BranchCancelled
 from intentusnet.fingerprint import fingerprint
 from intentusnet.ids import Clock
@@ -29,6 +30,8 @@ from intentusnet.routing.strategies import Outcome
 from intentusnet.stores.base import ExecutionStore
 from intentusnet.transcript import (
     ACTING_KINDS,
+    ADMISSION,
+    RETRY,
     ROOT_SCOPE,
     Answer,
     Question,
@@ -36,6 +39,7 @@ from intentusnet.transcript import (
 )
 
 WriteAhead = Literal["calls", "effects"]
+_CONCURRENT = (RoutingStrategy.PARALLEL, RoutingStrategy.BROADCAST)
 
 
 class Opening(NamedTuple):
@@ -87,12 +91,12 @@ class LiveSession:
         self._count = 0
         self._closed = False
         self._failure: BaseException | None = None
-        self._attempts = Attempts()
+        self._attempts = Attempts(plan)
         self._questions: dict[tuple[str, int], RecordedQuestion] = {}
         self._held: tuple[Question, Answer] | None = None
         self._plan = plan
         self._implied = plan.announced
-        self._concurrent = self._implied > 1
+        self._concurrent = len(plan.steps) > 1 and plan.strategy in _CONCURRENT
         self._lazy = False
         if not isinstance(opening, Opening):
             self._go_on(opening)
@@ -108,7 +112,7 @@ class LiveSession:
 
     @property
     def attempts(self) -> tuple[tuple[str, Answer], ...]:
-        """Each agent that was called and its answer, in the order of the plan."""
+        """See `Recorder.attempts`."""
         return self._attempts.ordered()
 
     @property
@@ -165,6 +169,11 @@ class LiveSession:
         question = ticket.question
         if question.kind == "agent":
             return self._end_attempt(question, answer)
+        if question.kind == ADMISSION:
+            self.tell(question, answer)
+            if question.name == RETRY:  # what it waits for may be long in coming
+                self._flush(sync=False)
+            return answer
         told = answered_body(question, answer, self_contained=question.kind not in ACTING_KINDS)
         with self._lock:
             self._check(question)
@@ -195,18 +204,29 @@ class LiveSession:
         told = answered_body(question, answer, self_contained=True)
         with self._lock:
             self._check(question)
+            if question.kind == ADMISSION:
+                self._tell_held()
+                self._attempts.told(question, answer)
             self._remember(question, answer)
             self._note("answered", *told)
 
     def cancel(self, attempt: int, name: str, answer: Answer) -> Answer:
         """See `Session.cancel`."""
-        question = Question(ROOT_SCOPE, attempt, "agent", name)
         with self._lock:
+            attempt = self._attempts.due(attempt)
             if attempt in self._attempts.answers:
+                self._attempts.cancelled.add(attempt)  # it is not repeated any more
                 return self._attempts.answers[attempt][1]
             answer = self._attempts.cut_off(attempt, answer)
-            self._tell_attempt(question, answer)
+            self._tell_attempt(Question(ROOT_SCOPE, attempt, "agent", name), answer)
         return answer
+
+    def recalls(self, question: Question) -> None:
+        """See `RoutedSession.recalls`. What is on record, others know."""
+
+    def refuse(self, question: Question, answer: Answer) -> Answer:
+        """See `RoutedSession.refuse`."""
+        return self._end_attempt(question, answer)
 
     def misfit(self, ticket: Ticket, fault: Exception) -> BaseException:
         """See `Session.misfit`. What has just been asked was written by the same type."""
@@ -287,6 +307,8 @@ class LiveSession:
             self._questions[question.scope, question.ordinal] = question
             if question.kind == "agent" and question.answer is not None:
                 self._attempts.answers[question.ordinal] = (question.name, question.answer)
+            elif question.kind == ADMISSION and question.answer is not None:
+                self._attempts.told(Question(*question[:-1]), question.answer)
 
     def _is_implied(self, question: Question) -> bool:
         return question.kind == "agent" and question.ordinal < self._implied

@@ -31,6 +31,7 @@ from intentusnet.replay.tapes import Tape
 from intentusnet.routing.plan import Plan
 from intentusnet.transcript import (
     ABSENT_ANSWERS,
+    ADMISSION,
     ROOT_SCOPE,
     TELLING_KINDS,
     Answer,
@@ -78,10 +79,13 @@ class ReplaySession:
         self._made: set[int] = set()
         self._ends: dict[str, int] = {}
         self._tapes: dict[str, Tape] = {}
+        self._verdicts: dict[tuple[str, int], RecordedQuestion] = {}
         self._again: dict[tuple[str, int], Answer] = {}
         for question in record.questions:
             if question.scope == ROOT_SCOPE:
                 self._root[question.ordinal] = question
+            elif question.kind == ADMISSION:
+                self._verdicts[question.scope, question.ordinal] = question
             elif question.kind not in TELLING_KINDS:
                 self._tape(question.scope).add(question)
 
@@ -146,6 +150,22 @@ class ReplaySession:
         """See `Session.cancel`. A replayed race is decided by the record, so nobody is cancelled."""
         return answer
 
+    def recalls(self, question: Question) -> Answer | None:
+        """See `RoutedSession.recalls`. Verdicts are the world's, and are not compared."""
+        if question.kind == ADMISSION:
+            recorded = self._verdicts.get((question.scope, question.ordinal))
+        else:
+            recorded = self._root.get(question.ordinal)
+        return None if recorded is None or recorded.name != question.name else recorded.answer
+
+    def refuse(self, question: Question, answer: Answer) -> Answer:
+        """See `RoutedSession.refuse`. What follows from a verdict on record is compared."""
+        ticket = self.begin(question)
+        if ticket.answer is None:
+            return self.end(ticket, answer)
+        self._compare(question, attempt_scope(question.ordinal), ticket.answer, answer)
+        return ticket.answer
+
     def fail(self, failure: Exception) -> None:
         """See `Session.fail`. Nothing is asked of a store, so none can fail."""
 
@@ -192,9 +212,9 @@ class ReplaySession:
 
     def _defined(self, attempt: str) -> str:
         number = attempt_of(attempt)
-        if number is None or number >= len(self._plan.steps):
+        if number is None or (number >= len(self._plan.steps) and not self._plan.gated):
             return ""
-        return definition_line(self._plan.steps[number])
+        return definition_line(self._plan.agent(number))
 
     def _compare(self, question: Question, scope: str, recorded: Answer, answer: Answer) -> None:
         if (recorded.ok, recorded.data) == (answer.ok, answer.data):
@@ -232,7 +252,7 @@ class ReplaySession:
             raise self._unanswered(question, self._defined(attempt_scope(question.ordinal)))
         if question.kind != "agent":
             return Ticket(question, answer)
-        definition = self._plan.steps[question.ordinal].definition
+        definition = self._plan.agent(question.ordinal).definition
         if answer.refused or self._reach.takes(definition):
             self.taken.append(definition.name)
             self._take(attempt_scope(question.ordinal))

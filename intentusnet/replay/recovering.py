@@ -170,7 +170,7 @@ class Recovering:
         data = values.dumps(record.envelope_tree["payload"])
         request = Request(envelope, data, None, record.depth, control=Control())
         plan = self._planned(record, request)
-        fork.check(plan.steps)
+        fork.check(plan)
         opening = self._opening(plan)._replace(forked_from=ParentLink(record.execution_id, scope, ordinal))
         live = LiveSession(new, request, plan, store=store, clock=self.clock, opening=opening)
         return self._continue(plan, request, ForkSession(live, fork), "fork")

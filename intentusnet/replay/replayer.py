@@ -226,7 +226,7 @@ def _run(replay: _Replay, world: World) -> Outcome | None:
     plan, session = replay.plan, replay.session
 
     def invoke(attempt: int, _: Control) -> Answer:
-        agent: Agent = plan.steps[attempt]
+        agent: Agent = plan.agent(attempt)
         check_waits_for(agent)
         with replay.watched(attempt):
             return call_agent(agent, attempt, replay.request, session, world)
@@ -244,7 +244,7 @@ async def _run_async(replay: _Replay, world: World) -> Outcome | None:
     plan, session, request = replay.plan, replay.session, replay.request
 
     async def invoke(attempt: int, _: Control) -> Answer:
-        agent: Agent = plan.steps[attempt]
+        agent: Agent = plan.agent(attempt)
 
         def called() -> Answer:
             with replay.watched(attempt):
@@ -296,7 +296,7 @@ def _compare_outcomes(
     assert record.outcome is not None
     differing = tuple(places(record.outcome.tree(), outcome.tree(values.parse(outcome.data))))
     if differing:
-        source = "" if outcome.attempt is None else definition_line(plan.steps[outcome.attempt])
+        source = "" if outcome.attempt is None else definition_line(plan.agent(outcome.attempt))
         divergences.note_all(DivergenceKind.RESPONSE, "", "", differing, source=source)
 
 

@@ -16,7 +16,7 @@ from intentusnet.replay.continuing import ContinuedSession
 from intentusnet.replay.divergence import Divergence, DivergenceKind, label
 from intentusnet.replay.live import LiveSession
 from intentusnet.response import AgentResponse
-from intentusnet.transcript import RECOVERY_SCOPE, ROOT_SCOPE, Answer, Question, Ticket
+from intentusnet.transcript import ADMISSION, RECOVERY_SCOPE, ROOT_SCOPE, Answer, Question, Ticket
 
 #: The response of the execution that was to answer a question; None if there is none.
 AnswerOfChild = Callable[[RecordedQuestion], AgentResponse | None]
@@ -43,8 +43,13 @@ class ResumeSession(ContinuedSession):
     """
 
     def __init__(self, live: LiveSession, record: ExecutionRecord, child: AnswerOfChild) -> None:
-        scopes = [q for q in record.questions if q.scope not in (ROOT_SCOPE, RECOVERY_SCOPE)]
-        super().__init__(live, scopes, (q for q in record.questions if q.scope == ROOT_SCOPE))
+        asked = [q for q in record.questions if q.scope not in (ROOT_SCOPE, RECOVERY_SCOPE)]
+        super().__init__(
+            live,
+            [question for question in asked if question.kind != ADMISSION],
+            (q for q in record.questions if q.scope == ROOT_SCOPE),
+            [question for question in asked if question.kind == ADMISSION],
+        )
         self._child = child
         self._declared = {
             candidate["agent"]: _Declared(candidate["side_effect"], candidate["idempotent"])

@@ -9,30 +9,71 @@ from intentusnet.errors import BranchCancelled, ExecutionCancelled
 from intentusnet.ids import Clock
 from intentusnet.record import usage_of
 from intentusnet.response import ErrorCode, ErrorInfo
+from intentusnet.routing.plan import Plan
 from intentusnet.routing.router import Request
 from intentusnet.routing.strategies import Outcome
-from intentusnet.transcript import ACTING_KINDS, Answer, Question, Ticket, attempt_scope
+from intentusnet.transcript import (
+    ACTING_KINDS,
+    ADMISSION,
+    RETRY,
+    ROOT_SCOPE,
+    Answer,
+    Question,
+    Ticket,
+    attempt_of,
+    attempt_scope,
+    retry_of,
+    turn_of,
+)
 
 
 class Attempts:
-    """The agents' answers by attempt, and which were cancelled; mutable, guarded by the session's lock."""
+    """The agents' answers by attempt, and which were cancelled; mutable, guarded by the session's lock.
 
-    def __init__(self) -> None:
+    Args:
+        plan: who is called.
+    """
+
+    def __init__(self, plan: Plan) -> None:
         self.answers: dict[int, tuple[str, Answer]] = {}
-        self.cancelled: set[str] = set()
+        self.cancelled: set[int] = set()
+        self._steps = len(plan.steps)
+        self._gated = plan.gated
+        self._begun: set[int] = set()
+        self._repeated: set[int] = set()
         self._acting: set[tuple[str, int]] = set()
 
     def ordered(self) -> tuple[tuple[str, Answer], ...]:
-        """Each agent that was called and its answer, in the order of the plan."""
-        return tuple(self.answers[number] for number in sorted(self.answers))
+        """Each call of an agent and its answer, in the order of the plan; retries follow what they repeat."""
+        numbers = self.answers.keys()
+        if self._gated:
+            return tuple([self.answers[number] for number in sorted(numbers, key=self._turn)])
+        return tuple([self.answers[number] for number in sorted(numbers)])
+
+    def _turn(self, attempt: int) -> tuple[int, int]:
+        return turn_of(attempt, self._steps)
 
     def is_cancelled(self, question: Question) -> bool:
         """Whether the attempt was cancelled that asks this."""
-        path = question.scope or attempt_scope(question.ordinal)
-        return path.partition("/")[0] in self.cancelled
+        number = question.ordinal if question.scope == ROOT_SCOPE else attempt_of(question.scope)
+        return number in self.cancelled
+
+    def told(self, question: Question, answer: Answer) -> None:
+        """Takes note of a verdict: an attempt that is to be repeated has not come to its end."""
+        attempt = attempt_of(question.scope)
+        if question.name == RETRY and attempt is not None and values.parse(answer.data)["again"]:
+            self._repeated.add(attempt)
+
+    def due(self, attempt: int) -> int:
+        """The attempt that an attempt has come to, by being repeated."""
+        while attempt in self._repeated:
+            attempt = retry_of(attempt, self._steps)
+        return attempt
 
     def begins(self, question: Question) -> None:
         """Takes note of a question that the world is about to be asked, if that may act."""
+        if question.kind == "agent":
+            self._begun.add(question.ordinal)
         if question.side_effect != "read_only" or question.kind == "route":
             self._acting.add((question.scope, question.ordinal))
 
@@ -49,13 +90,18 @@ class Attempts:
         """Takes note that an attempt was cut off.
 
         Returns:
-            The answer that stands for it: in doubt if it has begun to act since that was made.
+            The answer that stands for it: in doubt if it has begun to act since that was made; cancelled if
+                the agent was not even called.
         """
-        self.cancelled.add(attempt_scope(attempt))
-        if not self.is_acting(attempt):
+        self.cancelled.add(attempt)
+        if self._gated and attempt not in self._begun:
+            code = ErrorCode.CANCELLED
+        elif self.is_acting(attempt):
+            code = ErrorCode.IN_DOUBT
+        else:
             return answer
         error = values.parse(answer.data)
-        return answer._replace(data=values.dumps({**error, "code": ErrorCode.IN_DOUBT.value}))
+        return answer._replace(data=values.dumps({**error, "code": code.value}))
 
 
 def refused(request: Request, question: Question, clock: Clock) -> Answer | None:
@@ -67,6 +113,8 @@ def refused(request: Request, question: Question, clock: Clock) -> Answer | None
     control, deadline = request.control, request.envelope.deadline
     reason = None if control is None else control.check()
     if reason is not None:
+        if question.kind == ADMISSION:
+            return None
         if question.kind != "agent":
             raise ExecutionCancelled(reason)
         error = ErrorInfo(
@@ -98,12 +146,12 @@ def stop_if_cancelled(request: Request) -> None:
 class UnrecordedSession:
     """Asks the world and writes nothing: for a runtime without a store."""
 
-    def __init__(self, execution_id: str, request: Request, clock: Clock) -> None:
+    def __init__(self, execution_id: str, request: Request, plan: Plan, clock: Clock) -> None:
         self.execution_id = execution_id
         self._request = request
         self._clock = clock
         self._lock = threading.Lock()
-        self._attempts = Attempts()
+        self._attempts = Attempts(plan)
         self._usage: list[Question] = []
 
     @property
@@ -140,6 +188,8 @@ class UnrecordedSession:
                 return self._attempts.answers.setdefault(question.ordinal, (question.name, answer))[1]
             self._check(question)
             self._attempts.ends(question)
+            if question.kind == ADMISSION:
+                self._attempts.told(question, answer)
             if question.kind == "usage":
                 self._usage.append(question)
         if question.kind in ACTING_KINDS:
@@ -158,9 +208,18 @@ class UnrecordedSession:
     def cancel(self, attempt: int, name: str, answer: Answer) -> Answer:
         """See `Session.cancel`."""
         with self._lock:
+            attempt = self._attempts.due(attempt)
             if attempt not in self._attempts.answers:
                 self._attempts.answers[attempt] = (name, self._attempts.cut_off(attempt, answer))
+            self._attempts.cancelled.add(attempt)
             return self._attempts.answers[attempt][1]
+
+    def recalls(self, question: Question) -> None:
+        """See `RoutedSession.recalls`. Nothing is on record."""
+
+    def refuse(self, question: Question, answer: Answer) -> Answer:
+        """See `RoutedSession.refuse`."""
+        return self.end(Ticket(question), answer)
 
     def misfit(self, ticket: Ticket, fault: Exception) -> BaseException:
         """See `Session.misfit`. What has just been asked was written by the same type."""

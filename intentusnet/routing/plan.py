@@ -24,6 +24,7 @@ from intentusnet.policy.facts import Budgets, agent_facts, facts_of
 from intentusnet.record import implied_steps
 from intentusnet.registry import Registry
 from intentusnet.response import ErrorCode, ErrorInfo
+from intentusnet.transcript import turn_of
 
 #: Without a policy the decision is the same for every envelope and agent.
 _UNRULED: Final = NO_POLICY.decide(EnvelopeFacts(intent=""), AgentFacts(name=""))
@@ -58,10 +59,11 @@ class Plan:
     Attributes:
         strategy: how the steps are called.
         candidates: every agent that handles the intent, allowed or not, in order.
-        steps: the agents that are called, in order; attempt k calls step k.
+        steps: the agents that are called, in order; attempt k calls step k, and retries as `turn_of` says.
         race: whether the first success decides a parallel execution.
         refusal: why nobody is called.
         budget: the numbers that the policy decided on, by their names; None if it compares none.
+        gated: the router asks whether a call may be made, and made again; see `transcript`.
     """
 
     strategy: RoutingStrategy
@@ -70,10 +72,17 @@ class Plan:
     race: bool = False
     refusal: ErrorInfo | None = None
     budget: Budgets | None = None
+    gated: bool = False
+
+    def agent(self, attempt: int) -> Agent:
+        """The agent that an attempt calls."""
+        return self.steps[turn_of(attempt, len(self.steps))[0]]
 
     def tree(self) -> dict[str, Any]:
         """The plan as it stands in the log."""
-        told = {} if self.budget is None else {"budget": values.tree(dict(self.budget))}
+        told: dict[str, Any] = {} if self.budget is None else {"budget": values.tree(dict(self.budget))}
+        if self.gated:
+            told["gated"] = True
         return {
             "candidates": [candidate.tree() for candidate in self.candidates],
             "steps": [agent.name for agent in self.steps],

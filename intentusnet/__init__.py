@@ -27,7 +27,7 @@ if TYPE_CHECKING:
         ExecutionInterrupted,
         ExecutionOpened,
     )
-    from intentusnet.hooks import Hook
+    from intentusnet.hook import Hook
     from intentusnet.ids import ManualClock, SeededIds
     from intentusnet.log.backlog import AsyncBound
     from intentusnet.record import ExecutionRecord
@@ -116,7 +116,7 @@ _HOMES: Final = {
         "ExecutionInterrupted",
         "ExecutionOpened",
     ),
-    "hooks": ("Hook",),
+    "hook": ("Hook",),
     "log.backlog": ("AsyncBound",),
     "ids": ("ManualClock", "SeededIds"),
     "record": ("ExecutionRecord",),

@@ -89,6 +89,7 @@ class Engine:
         self.write_ahead: WriteAhead = write_ahead
         self.on_recorded: Callable[[str], None] | None = None
         self.on_recorded_async: Callable[[str], Awaitable[None]] | None = None
+        self.awaits_hooks = False
         self._store = store
         self._clock = clock
         self._ids = ids
@@ -236,7 +237,7 @@ class Engine:
     def _route_child(self, request: Request) -> AgentResponse:
         loop = _loop.get()
         if loop is not None and (
-            self.router.awaits_hooks
+            self.awaits_hooks
             or any(agent.is_async for agent in self.router.plan(request.envelope, request.depth).steps)
         ):
             from asyncio import run_coroutine_threadsafe

@@ -1,4 +1,4 @@
-"""`Hook`: code of the user's around executions, and how it is called.
+"""`Hooks`: calls the hooks of a runtime (`Hook`).
 
 A *guard* (`before`) says whether anybody is called at all, and whatever becomes of it but "yes" means no. An
 *observer* (`after`, `on_error`, `on_event`) is told what happened and changes nothing: if it raises, that is
@@ -11,87 +11,24 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-import warnings
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
-from typing import Any, Final, NamedTuple
 
 from intentusnet import values
-from intentusnet.agents import awaits
 from intentusnet.asker import current
 from intentusnet.envelope import IntentEnvelope
-from intentusnet.errors import ConfigurationError, HookWarning
-from intentusnet.events import Event
+from intentusnet.errors import ConfigurationError, Refused
+from intentusnet.events import Event, Origin
+from intentusnet.hook import Method, methods_of, report
 from intentusnet.ids import Clock
 from intentusnet.refusals import describe
-from intentusnet.response import AgentResponse, message_of
+from intentusnet.response import AgentResponse, ErrorCode, ErrorInfo, message_of, recordable_details
+from intentusnet.routing.bodies import is_cancellation
+from intentusnet.routing.control import Control
+from intentusnet.routing.guarding import PASSED, ask_guards, refused
 from intentusnet.routing.observing import Observed
+from intentusnet.routing.plan import Plan
 from intentusnet.routing.router import Recorder, Request
-from intentusnet.tags import is_text
-
-
-class Hook:
-    """What a runtime calls around its executions; a hook has some of these methods, and needs no base class.
-
-    Attributes:
-        name: names a guard in records; the class's name unless it is set. No two guards may share one.
-    """
-
-    name: str
-
-    def before(self, envelope: IntentEnvelope) -> Awaitable[None] | None:
-        """A guard: returns if the execution may call agents.
-
-        Guards are asked in the order of registration, for children, too; the first refusal ends it.
-
-        Args:
-            envelope: the request; its payload is a copy.
-
-        Raises:
-            Refused: it may not. Whatever else is raised, or returned, is a refusal as well.
-        """
-
-    def after(self, envelope: IntentEnvelope, response: AgentResponse) -> Awaitable[None] | None:
-        """The execution has succeeded, and that is on record. The last one that was registered is first."""
-
-    def on_error(
-        self, envelope: IntentEnvelope, error: AgentResponse | BaseException
-    ) -> Awaitable[None] | None:
-        """The execution has failed; in the order of `after`.
-
-        Args:
-            envelope: the request.
-            error: the response, which is on record; or what `route` raises where there is none.
-        """
-
-    def on_event(self, event: Event) -> None:
-        """Something has happened in an execution; in the order of registration, in whatever thread it was."""
-
-
-_TAKES: Final = {
-    "before": ("envelope",),
-    "after": ("envelope", "response"),
-    "on_error": ("envelope", "error"),
-    "on_event": ("event",),
-}
-
-
-class Method(NamedTuple):
-    """A method of a hook.
-
-    Attributes:
-        hook: the hook's name.
-        name: the method's.
-        call: the method itself.
-        is_async: it is a coroutine function.
-    """
-
-    hook: str
-    name: str
-    call: Callable[..., Any]
-    is_async: bool
-
-    def __str__(self) -> str:
-        return f"`{self.name}` of hook {self.hook!r}"
+from intentusnet.transcript import Answer
 
 
 class Hooks:
@@ -100,18 +37,24 @@ class Hooks:
     Args:
         hooks: in the order of their registration.
         clock: says when things happen.
+        redacted: takes the secrets out of what guards say, before it is written down.
 
     Attributes:
         given: the hooks.
+        guards: the names of those who are asked before anybody is called.
 
     Raises:
-        ConfigurationError: one of them is no hook.
+        ConfigurationError: one of them is no hook, or two guards have one name.
     """
 
-    def __init__(self, hooks: Sequence[object], clock: Clock) -> None:
+    def __init__(self, hooks: Sequence[object], clock: Clock, redacted: Callable[[bytes], bytes]) -> None:
         self.given = hooks
         self._clock = clock
-        methods = [method for place, hook in enumerate(hooks) for method in _methods_of(hook, place)]
+        self._redacted = redacted
+        methods = [method for place, hook in enumerate(hooks) for method in methods_of(hook, place)]
+        self._guards = tuple(method for method in methods if method.name == "before")
+        self.guards = tuple(guard.hook for guard in self._guards)
+        _check_names(self.guards)
         self._awaited = next((method for method in methods if method.is_async), None)
         self._watching = tuple(method for method in methods if method.name == "on_event")
         self._last = tuple(method for method in reversed(methods) if method.name in ("after", "on_error"))
@@ -133,9 +76,37 @@ class Hooks:
                 hint="Await `route_async`, or make it a plain function; the command line awaits it.",
             )
 
-    def observe(self, session: Recorder, request: Request) -> Observed:
-        """Has observers told of what happens in a session."""
-        return Observed(session, request, self._clock, self)
+    def observe(self, session: Recorder, request: Request, plan: Plan, origin: Origin) -> Observed:
+        """Has observers told of what happens in a session, and that it has begun."""
+        observed = Observed(session, request, self._clock, self)
+        observed.opened(plan, origin)
+        return observed
+
+    def admit(self, request: Request, session: Recorder) -> bytes | None:
+        """Asks the guards, as far as no verdict of theirs is on record.
+
+        Returns:
+            The encoded error of the first refusal.
+        """
+        asking = ask_guards(session, self.guards)
+        try:
+            number = next(asking)
+            while True:
+                number = asking.send(self._verdict(self._guards[number], request))
+        except StopIteration as stop:
+            refusal: bytes | None = stop.value
+            return refusal
+
+    async def admit_async(self, request: Request, session: Recorder) -> bytes | None:
+        """The same for asynchronous callers."""
+        asking = ask_guards(session, self.guards)
+        try:
+            number = next(asking)
+            while True:
+                number = asking.send(await self._verdict_async(self._guards[number], request))
+        except StopIteration as stop:
+            refusal: bytes | None = stop.value
+            return refusal
 
     def tell(self, event: Event) -> None:
         """See `Observers.tell`."""
@@ -169,6 +140,45 @@ class Hooks:
             if method.name == "on_error" and not (method.is_async and isinstance(fault, GeneratorExit)):
                 await self._await(method, _copy(request), fault)
 
+    def _verdict(self, guard: Method, request: Request) -> Answer:
+        try:
+            with _outside():
+                _check_passed(guard, guard.call(_copy(request)))
+        except KeyboardInterrupt:
+            raise
+        except BaseException as fault:  # noqa: BLE001 - whatever it is, it does not mean yes
+            return self._refused(guard, fault)
+        return PASSED
+
+    async def _verdict_async(self, guard: Method, request: Request) -> Answer:
+        try:
+            with _outside():
+                result = guard.call(_copy(request))
+                _check_passed(guard, await result if isinstance(result, Awaitable) else result)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as fault:  # noqa: BLE001 - whatever it is, it does not mean yes
+            if not is_cancellation(fault):
+                return self._refused(guard, fault)
+            control = request.control or Control()
+            control.cancel_by_task()
+            message = f"the execution was cancelled while guard {guard.hook!r} was asked: {control.reason}"
+            return refused(ErrorInfo(code=ErrorCode.CANCELLED, message=message).encode())
+        return PASSED
+
+    def _refused(self, guard: Method, fault: BaseException) -> Answer:
+        error = _refusal(guard, fault) if isinstance(fault, Refused) else None
+        if error is None:
+            report(guard, fault)
+            # What it says may be a secret, or the very thing that was to be kept out.
+            error = ErrorInfo(
+                code=ErrorCode.POLICY_DENIAL,
+                message=f"guard {guard.hook!r} has failed, so nobody was called",
+                type=type(fault).__qualname__,
+                details={"guard": guard.hook},
+            )
+        return refused(self._redacted(error.encode()))
+
     def _call(self, method: Method, *arguments: object) -> None:
         with _reported(method), _outside():
             _never_awaited(method, method.call(*arguments))
@@ -180,7 +190,7 @@ class Hooks:
                 await result
 
 
-def hooks_of(hooks: Iterable[object], clock: Clock) -> Hooks | None:
+def hooks_of(hooks: Iterable[object], clock: Clock, redacted: Callable[[bytes], bytes]) -> Hooks | None:
     """The hooks; None if there are none.
 
     Raises:
@@ -191,83 +201,36 @@ def hooks_of(hooks: Iterable[object], clock: Clock) -> Hooks | None:
             "hooks are given as a list", where="hooks", expected="a list of hooks", got=describe(hooks)
         )
     known = tuple(hooks)
-    return Hooks(known, clock) if known else None
+    return Hooks(known, clock, redacted) if known else None
 
 
-def _methods_of(hook: object, place: int) -> Iterator[Method]:
-    where = f"hooks[{place}]"
-    if isinstance(hook, type):
-        raise ConfigurationError(
-            f"{hook.__name__} is a class",
-            where=where,
-            expected="a hook",
-            hint=f"Give it as {hook.__name__}().",
-        )
-    name = _name_of(hook, where)
-    methods = {method: getattr(hook, method, None) for method in _TAKES}
-    # What the base class has does nothing.
-    own = {
-        method: call
-        for method, call in methods.items()
-        if call is not None and getattr(call, "__func__", None) is not getattr(Hook, method)
-    }
-    if not own:
-        raise ConfigurationError(
-            "this is no hook",
-            where=where,
-            expected=f"some of the methods {', '.join(_TAKES)}",
-            got=describe(hook),
-        )
-    for method, call in own.items():
-        yield Method(name, method, call, _check(f"{where}.{method}", method, call))
-
-
-def _name_of(hook: object, where: str) -> str:
-    name = getattr(hook, "name", None)
-    if name is None:
-        return type(hook).__name__
-    if not isinstance(name, str) or not name or not is_text(name):
-        raise ConfigurationError(
-            "the name of a hook is no text", where=f"{where}.name", expected="text", got=describe(name)
-        )
-    return str.__str__(name)
-
-
-def _check(where: str, name: str, call: Any) -> bool:
-    """Whether a method is a coroutine function.
-
-    Raises:
-        ConfigurationError: it cannot be called as hooks are.
-    """
-    expected = f"{name}({', '.join(_TAKES[name])})"
-    if not callable(call):
-        raise ConfigurationError("it cannot be called", where=where, expected=expected, got=describe(call))
-    with contextlib.suppress(ValueError, TypeError):  # of what is written in C, nobody may know
-        signature = inspect.signature(call)
-        try:
-            signature.bind(*_TAKES[name])
-        except TypeError as fault:
-            got = f"{name}{signature}"
+def _check_names(guards: Sequence[str]) -> None:
+    for place, name in enumerate(guards):
+        if name in guards[:place]:
             raise ConfigurationError(
-                "it takes other arguments", where=where, expected=expected, got=got
-            ) from fault
-    if inspect.isgeneratorfunction(call) or inspect.isasyncgenfunction(call):
-        raise ConfigurationError(
-            "it is a generator",
-            where=where,
-            expected="a function, or a coroutine function",
-            got=describe(call),
-        )
-    is_async = awaits(call)
-    if is_async and name == "on_event":
-        raise ConfigurationError(
-            "it is a coroutine function",
-            where=where,
-            expected="a function: events come in threads, too, where nobody could await it",
-            got=describe(call),
-            hint="Put the event into a queue, and await what you do with it elsewhere.",
-        )
-    return is_async
+                f"two guards are called {name!r}",
+                where="hooks",
+                expected="a name for each, by which records tell who has said what",
+                hint="Set the attribute `name` of one of them.",
+            )
+
+
+def _check_passed(guard: Method, result: object) -> None:
+    """Refuses what a guard has returned, if that is not nothing."""
+    if result is None:
+        return
+    if inspect.iscoroutine(result):
+        result.close()
+    raise TypeError(f"{guard} has returned {describe(result)}; it returns None, or raises Refused")
+
+
+def _refusal(guard: Method, fault: Refused) -> ErrorInfo | None:
+    """What a guard says to the caller; None if it makes no sense."""
+    code = next((known for known in ErrorCode if known == getattr(fault, "code", None)), None)
+    if code is None or code is ErrorCode.IN_DOUBT:
+        return None
+    details = {"guard": guard.hook, **recordable_details(getattr(fault, "details", {}))}
+    return ErrorInfo(code=code, message=message_of(fault), type=type(fault).__qualname__, details=details)
 
 
 def _copy(request: Request) -> IntentEnvelope:
@@ -298,34 +261,3 @@ def _reported(method: Method) -> Iterator[None]:
         yield
     except Exception as fault:  # noqa: BLE001 - observers harm nothing
         report(method, fault)
-
-
-def report(method: Method, fault: BaseException) -> None:
-    """Warns that a hook has raised, at the line where it did.
-
-    Whatever becomes of the warning, this returns.
-    """
-    warning = HookWarning(f"{method} has raised {type(fault).__qualname__}: {message_of(fault)}")
-    file, line, scope = _place(method, fault)
-    module = str(scope.get("__name__", "<unknown>"))
-    with contextlib.suppress(Exception):  # what shows warnings may be the user's, too
-        try:
-            warnings.warn_explicit(
-                warning, HookWarning, file, line, module, scope.setdefault("__warningregistry__", {})
-            )
-        except HookWarning:  # warnings are errors, and this one must not be an execution's
-            warnings.showwarning(warning, HookWarning, file, line)
-
-
-def _place(method: Method, fault: BaseException) -> tuple[str, int, dict[str, Any]]:
-    """File and line in a hook where it has raised, with the globals there; without such a line, its first."""
-    trace = fault.__traceback__
-    while trace is not None and trace.tb_frame.f_code.co_filename == __file__:
-        trace = trace.tb_next
-    if trace is not None:
-        return trace.tb_frame.f_code.co_filename, trace.tb_lineno, trace.tb_frame.f_globals
-    function = getattr(method.call, "__func__", method.call)
-    code = getattr(function, "__code__", None)
-    if code is None:
-        return __file__, 1, globals()
-    return code.co_filename, code.co_firstlineno, function.__globals__

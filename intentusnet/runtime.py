@@ -111,7 +111,6 @@ class IntentusRuntime(Registering, Calling, Replaying):
             raise ConfigurationError(
                 "verify_replay needs records", where="store", expected="a directory or a store"
             )
-        self._hooks = hooks_of(hooks, clock)
         compiled = _compiled(policy)
         self._engine = Engine(
             store=self.store,
@@ -124,6 +123,7 @@ class IntentusRuntime(Registering, Calling, Replaying):
             max_workers=max_workers,
             environments=Environments(compiled),
         )
+        self._hooks = hooks_of(hooks, clock, self._engine.world.redacted)
         self._router = self._engine.router = IntentRouter(
             self.registry,
             compiled,
@@ -132,6 +132,7 @@ class IntentusRuntime(Registering, Calling, Replaying):
             spending=Spending(compiled.budgets, self.store, clock) if compiled.budgets else None,
             hooks=self._hooks,
         )
+        self._engine.awaits_hooks = self._hooks is not None and self._hooks.awaits
         self._world, self._environments = self._engine.world, self._engine.environments
         if verify_replay:
             self._engine.on_recorded = self._verify_replay

@@ -163,6 +163,7 @@ class Isolation:
         Returns:
             What it answered, or that it was cut off.
         """
+        _tell_began(call)
         try:
             match call.agent.definition.isolation:
                 case "thread":
@@ -201,7 +202,7 @@ class Isolation:
         if result is None:
             self._leave(Abandoned(call.session.execution_id, call.agent.name, thread))
             answer = self._given_up(call)
-            _tell(call)
+            _tell_left(call)
             return answer
         return result
 
@@ -227,6 +228,7 @@ class Isolation:
 
         if len(self.abandoned) >= self._max_abandoned:
             return self._crowded(call)
+        _tell_began(call)
         loop = asyncio.get_running_loop()
         until = until_us(call.agent, call.request, self._clock)
         task = loop.create_task(body())
@@ -262,7 +264,7 @@ class Isolation:
         task.cancel()
         task.add_done_callback(retrieve)
         self._leave(Abandoned(call.session.execution_id, call.agent.name, task))
-        _tell(call)
+        _tell_left(call)
         return answer
 
     def _leave(self, abandoned: Abandoned) -> None:
@@ -285,7 +287,12 @@ class Isolation:
         return Answer(ok=False, data=error.encode(), refused=True)
 
 
-def _tell(call: Call) -> None:
+def _tell_began(call: Call) -> None:
+    if isinstance(call.session, Observed):
+        call.session.began(call.attempt, call.agent.name)
+
+
+def _tell_left(call: Call) -> None:
     if isinstance(call.session, Observed):
         call.session.left_behind(call.attempt, call.agent.name)
 

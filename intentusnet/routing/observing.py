@@ -27,7 +27,7 @@ from intentusnet.response import AgentResponse, message_of
 from intentusnet.routing.plan import Plan
 from intentusnet.routing.router import Recorder, Request
 from intentusnet.routing.strategies import Outcome
-from intentusnet.transcript import Answer, Question, Ticket
+from intentusnet.transcript import Answer, Door, Question, Ticket
 
 Kind = TypeVar("Kind", bound=Event)
 
@@ -143,6 +143,20 @@ class Observed:
             # Another answer than the attempt's own counts where it was cut off before that came.
             self._ended(question.ordinal, question.name, told, cut_off=told is not answer)
         return told
+
+    def refuse(self, question: Question, answer: Answer) -> Answer:
+        """See `RoutedSession.refuse`."""
+        told = self._session.refuse(question, answer)
+        self._ended(question.ordinal, question.name, told)
+        return told
+
+    def recalls(self, question: Question) -> Answer | None:
+        """See `RoutedSession.recalls`."""
+        return self._session.recalls(question)
+
+    def door(self) -> Door:
+        """See `RoutedSession.door`."""
+        return self._session.door()
 
     def cancel(self, attempt: int, name: str, answer: Answer) -> Answer:
         """See `Session.cancel`."""

@@ -78,6 +78,11 @@ class Plan:
         """The agent that an attempt calls."""
         return self.steps[turn_of(attempt, len(self.steps))[0]]
 
+    @cached_property
+    def behind_gate(self) -> Plan:
+        """The same plan, where the router asks first; where nobody is called, there is nothing to ask."""
+        return replace(self, gated=True) if self.steps else self
+
     def tree(self) -> dict[str, Any]:
         """The plan as it stands in the log."""
         told: dict[str, Any] = {} if self.budget is None else {"budget": values.tree(dict(self.budget))}

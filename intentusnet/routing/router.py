@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
 from intentusnet import values
@@ -18,10 +18,11 @@ from intentusnet.registry import Registry
 from intentusnet.response import AgentResponse, AttemptSummary, ErrorInfo
 from intentusnet.routing.control import NEVER, TASK_CANCELLED, Control
 from intentusnet.routing.drivers import drive
+from intentusnet.routing.guarding import refusal_on_record
 from intentusnet.routing.plan import Plan, make_plan
 from intentusnet.routing.spending import Spending
 from intentusnet.routing.strategies import Outcome
-from intentusnet.transcript import Answer, Session
+from intentusnet.transcript import Answer, RoutedSession, Session
 
 if TYPE_CHECKING:
     from asyncio import Future
@@ -50,7 +51,7 @@ class Request(NamedTuple):
     control: Control | None = None
 
 
-class Recorder(Session, Protocol):
+class Recorder(RoutedSession, Protocol):
     """A session that an execution of the router runs in."""
 
     def close(self, outcome: Outcome) -> str | None:
@@ -109,14 +110,6 @@ class Hands(Protocol):
 class Observed(Recorder, Protocol):
     """A session of an execution whose observers are told what happens in it."""
 
-    def opened(self, plan: Plan, origin: Origin) -> None:
-        """The execution has begun."""
-        ...
-
-    def began(self, attempt: int, agent: str) -> None:
-        """An agent is about to be called."""
-        ...
-
     def closed(self, response: Callable[[], AgentResponse]) -> None:
         """The execution has its end. The response is made for each observer anew."""
         ...
@@ -138,8 +131,8 @@ class Hooked(Protocol):
     """The hooks of a runtime, as a router knows them."""
 
     @property
-    def awaits(self) -> bool:
-        """Whether somebody has to await them."""
+    def guards(self) -> Sequence[str]:
+        """The names of those who are asked before anybody is called."""
         ...
 
     def check_awaited(self) -> None:
@@ -150,8 +143,16 @@ class Hooked(Protocol):
         """
         ...
 
-    def observe(self, session: Recorder, request: Request) -> Observed:
-        """The session of an execution, with its observers."""
+    def admit(self, request: Request, session: Recorder) -> bytes | None:
+        """Asks the guards; returns the encoded error of the first refusal."""
+        ...
+
+    async def admit_async(self, request: Request, session: Recorder) -> bytes | None:
+        """The same for asynchronous callers."""
+        ...
+
+    def observe(self, session: Recorder, request: Request, plan: Plan, origin: Origin) -> Observed:
+        """The session of an execution with its observers, who are told that it has begun."""
         ...
 
 
@@ -236,9 +237,9 @@ class IntentRouter:
             if self._spending is not None:
                 self._spending.get_ready()  # before what is resumed ends, and is on record
             if self._hooks is not None:
-                session = observed = self._hooks.observe(session, request)
-                observed.opened(plan, origin)
-            outcome = self.execute(plan, request, session, observed)
+                session = observed = self._hooks.observe(session, request, plan, origin)
+            refusal = self._admit(request, session) if plan.gated else None
+            outcome = self.execute(plan, request, session) if refusal is None else _denied(refusal)
             fingerprint = session.close(outcome)
             self._note_usage(request, session)
         except BaseException as fault:
@@ -264,18 +265,22 @@ class IntentRouter:
 
         control = request.control or Control()
         observed: Observed | None = None
-
-        def invoke(attempt: int, stops: Control) -> Awaitable[Answer]:
-            agent = plan.steps[attempt]
-            if observed is not None:
-                observed.began(attempt, agent.name)
-            return self._hands.call_agent_async(agent, attempt, request._replace(control=stops), session)
-
         try:
             if self._hooks is not None:
-                session = observed = self._hooks.observe(session, request)
-                observed.opened(plan, origin)
-            outcome = await drive_async(plan, session, invoke, control, self._hands.off_loop)
+                session = observed = self._hooks.observe(session, request, plan, origin)
+            refusal = await self._admit_async(request, session) if plan.gated else None
+            if refusal is None:
+                outcome = await drive_async(
+                    plan,
+                    session,
+                    lambda attempt, stops: self._hands.call_agent_async(
+                        plan.agent(attempt), attempt, request._replace(control=stops), session
+                    ),
+                    control,
+                    self._hands.off_loop,
+                )
+            else:
+                outcome = _denied(refusal)
             fingerprint = await finished(self._hands.off_loop(lambda: session.close(outcome)), control)
             self._note_usage(request, session)
         except BaseException as fault:
@@ -300,7 +305,11 @@ class IntentRouter:
             IntegrityBroken: the policy compares budgets, and the log is damaged.
         """
         budget = None if self._spending is None else self._spending.of(envelope)
-        return self._plan(envelope, depth, self.registry, budget)
+        return self.gated(self._plan(envelope, depth, self.registry, budget))
+
+    def gated(self, plan: Plan) -> Plan:
+        """The plan for a new execution: guards are asked first, if there are any."""
+        return plan.behind_gate if self._hooks is not None and self._hooks.guards else plan
 
     def plan_again(
         self, envelope: IntentEnvelope, record: ExecutionRecord, registry: Registry | None = None
@@ -312,7 +321,8 @@ class IntentRouter:
             registry: the agents; those of now if None.
         """
         agents = self.registry if registry is None else registry
-        return self._plan(envelope, record.depth, agents, recorded_budget(record.plan_tree))
+        plan = self._plan(envelope, record.depth, agents, recorded_budget(record.plan_tree))
+        return plan.behind_gate if record.plan_tree.get("gated") else plan
 
     def _plan(self, envelope: IntentEnvelope, depth: int, registry: Registry, budget: Budgets | None) -> Plan:
         return make_plan(
@@ -323,23 +333,24 @@ class IntentRouter:
         if self._spending is not None:
             self._spending.add(request.envelope, session.usage)
 
-    def execute(
-        self, plan: Plan, request: Request, session: Session, observed: Observed | None = None
-    ) -> Outcome:
-        """Runs a plan in a session, live."""
+    def execute(self, plan: Plan, request: Request, session: Session) -> Outcome:
+        """Runs a plan in a session: live, or from a record."""
+        return drive(
+            plan,
+            session,
+            lambda attempt, stops: self._hands.call_agent(
+                plan.agent(attempt), attempt, request._replace(control=stops), session
+            ),
+            request.control or NEVER,
+        )
 
-        def invoke(attempt: int, stops: Control) -> Answer:
-            agent = plan.steps[attempt]
-            if observed is not None:
-                observed.began(attempt, agent.name)
-            return self._hands.call_agent(agent, attempt, request._replace(control=stops), session)
+    def _admit(self, request: Request, session: Recorder) -> bytes | None:
+        return refusal_on_record(session) if self._hooks is None else self._hooks.admit(request, session)
 
-        return drive(plan, session, invoke, request.control or NEVER)
-
-    @property
-    def awaits_hooks(self) -> bool:
-        """Whether somebody has to await hooks."""
-        return self._hooks is not None and self._hooks.awaits
+    async def _admit_async(self, request: Request, session: Recorder) -> bytes | None:
+        if self._hooks is None:
+            return refusal_on_record(session)
+        return await self._hooks.admit_async(request, session)
 
     def check_waits_for(self, plan: Plan) -> None:
         """Refuses asynchronous agents and hooks where nobody awaits them.
@@ -364,6 +375,10 @@ def check_waits_for(*agents: Agent) -> None:
                 f"agent {agent.name!r} is asynchronous, and nobody awaits it here",
                 hint="Await `route_async`, `replay_async` and their like; the command line does.",
             )
+
+
+def _denied(error: bytes) -> Outcome:
+    return Outcome(ok=False, data=error)
 
 
 def _response(session: Recorder, outcome: Outcome, fingerprint: str | None) -> AgentResponse:

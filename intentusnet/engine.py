@@ -62,7 +62,12 @@ class Engine:
         write_ahead: see `IntentusRuntime`.
         isolation: runs the agents.
         max_workers: so many processes may run agents.
+
+    Attributes:
+        awaits_hooks: whether hooks of the runtime have to be awaited.
     """
+
+    awaits_hooks: bool = False
 
     #: Set by the runtime: the two need each other.
     router: IntentRouter
@@ -89,7 +94,6 @@ class Engine:
         self.write_ahead: WriteAhead = write_ahead
         self.on_recorded: Callable[[str], None] | None = None
         self.on_recorded_async: Callable[[str], Awaitable[None]] | None = None
-        self.awaits_hooks = False
         self._store = store
         self._clock = clock
         self._ids = ids

@@ -22,7 +22,6 @@ from intentusnet.hook import Method, methods_of, report
 from intentusnet.ids import Clock
 from intentusnet.refusals import describe
 from intentusnet.response import AgentResponse, ErrorCode, ErrorInfo, message_of, recordable_details
-from intentusnet.routing.bodies import is_cancellation
 from intentusnet.routing.control import Control
 from intentusnet.routing.guarding import PASSED, ask_guards, refused
 from intentusnet.routing.observing import Observed
@@ -88,7 +87,7 @@ class Hooks:
         Returns:
             The encoded error of the first refusal.
         """
-        asking = ask_guards(session, self.guards)
+        asking = ask_guards(session, self.guards, request.control or Control())
         try:
             number = next(asking)
             while True:
@@ -99,11 +98,12 @@ class Hooks:
 
     async def admit_async(self, request: Request, session: Recorder) -> bytes | None:
         """The same for asynchronous callers."""
-        asking = ask_guards(session, self.guards)
+        control = request.control or Control()
+        asking = ask_guards(session, self.guards, control)
         try:
             number = next(asking)
             while True:
-                number = asking.send(await self._verdict_async(self._guards[number], request))
+                number = asking.send(await self._verdict_async(self._guards[number], request, control))
         except StopIteration as stop:
             refusal: bytes | None = stop.value
             return refusal
@@ -150,18 +150,20 @@ class Hooks:
             return self._refused(guard, fault)
         return PASSED
 
-    async def _verdict_async(self, guard: Method, request: Request) -> Answer:
+    async def _verdict_async(self, guard: Method, request: Request, control: Control) -> Answer:
+        from asyncio import CancelledError
+
         try:
             with _outside():
                 result = guard.call(_copy(request))
-                _check_passed(guard, await result if isinstance(result, Awaitable) else result)
+                _check_passed(
+                    guard, await _unless_stopped(result, control) if isinstance(result, Awaitable) else result
+                )
         except KeyboardInterrupt:
             raise
         except BaseException as fault:  # noqa: BLE001 - whatever it is, it does not mean yes
-            if not is_cancellation(fault):
+            if not isinstance(fault, CancelledError) or control.reason is None:
                 return self._refused(guard, fault)
-            control = request.control or Control()
-            control.cancel_by_task()
             message = f"the execution was cancelled while guard {guard.hook!r} was asked: {control.reason}"
             return refused(ErrorInfo(code=ErrorCode.CANCELLED, message=message).encode())
         return PASSED
@@ -222,6 +224,30 @@ def _check_passed(guard: Method, result: object) -> None:
     if inspect.iscoroutine(result):
         result.close()
     raise TypeError(f"{guard} has returned {describe(result)}; it returns None, or raises Refused")
+
+
+async def _unless_stopped(result: Awaitable[object], control: Control) -> object:
+    """What a guard comes to; it is cancelled if its execution is.
+
+    Raises:
+        BaseException: what it raises.
+    """
+    from asyncio import ensure_future, get_running_loop
+
+    from intentusnet.routing.awaiting import finished
+
+    async def told() -> tuple[object, SystemExit | None]:
+        try:
+            return await result, None
+        except SystemExit as fault:  # out of a task it would end the loop
+            return None, fault
+
+    task, loop = ensure_future(told()), get_running_loop()
+    with control.wakes(lambda: loop.call_soon_threadsafe(task.cancel)):
+        said, fault = await finished(task, control)
+    if fault is not None:
+        raise fault
+    return said
 
 
 def _refusal(guard: Method, fault: Refused) -> ErrorInfo | None:

@@ -149,6 +149,11 @@ class IntentusRuntime(Registering, Calling, Replaying):
         return self._router.policy
 
     @property
+    def awaits(self) -> bool:
+        """Whether agents or hooks are coroutine functions, so that some executions need `route_async`."""
+        return self.registry.awaits or self._engine.awaits_hooks
+
+    @property
     def abandoned(self) -> tuple[Abandoned, ...]:
         """Calls of agents that were cut off and still run."""
         return self._engine.isolation.abandoned

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from intentusnet import values
 from intentusnet.record import RecordedQuestion
+from intentusnet.routing.control import NEVER, Control
 from intentusnet.transcript import (
     ADMISSION,
     FIRST_GUARD,
@@ -34,8 +35,11 @@ def refused(error: bytes) -> Answer:
     return Answer(ok=True, data=values.dumps({"admitted": False, "error": values.Fragment(error)}))
 
 
-def ask_guards(session: RoutedSession, guards: Sequence[str]) -> Asking:
-    """Asks the guards of these names, in their order, as far as no verdict of theirs is on record."""
+def ask_guards(session: RoutedSession, guards: Sequence[str], control: Control = NEVER) -> Asking:
+    """Asks the guards of these names, in their order, as far as no verdict of theirs is on record.
+
+    Nobody is asked about an execution that is cancelled: it calls nobody anyway.
+    """
     door = session.door()
     refusal = next(filter(None, (_refusal(answer) for _, answer in door.verdicts)), None)
     if refusal is not None or door.is_passed:
@@ -46,6 +50,8 @@ def ask_guards(session: RoutedSession, guards: Sequence[str]) -> Asking:
         question = guard_question(guard, place)
         if question.name in known:
             continue
+        if control.check() is not None:
+            return None
         place += 1
         refusal = _refusal(session.end(session.begin(question), (yield number)))
         if refusal is not None:

@@ -96,6 +96,7 @@ RUNTIME = {
         "max_abandoned, max_workers, hooks"
     ),
     "abandoned": None,
+    "awaits": None,
     "cancel": "self, execution_id, reason",
     "close": "self",
     "configure": "self, *, store, policy",

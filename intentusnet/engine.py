@@ -28,6 +28,7 @@ from intentusnet.replay.unrecorded import UnrecordedSession
 from intentusnet.response import AgentResponse
 from intentusnet.routing.control import Control
 from intentusnet.routing.isolation import Call, Isolation
+from intentusnet.routing.limits.gates import Gates
 from intentusnet.routing.plan import Plan
 from intentusnet.routing.router import IntentRouter, Recorder, Request
 from intentusnet.stores.base import ExecutionStore
@@ -62,6 +63,7 @@ class Engine:
         write_ahead: see `IntentusRuntime`.
         isolation: runs the agents.
         max_workers: so many processes may run agents.
+        gates: the limits.
 
     Attributes:
         awaits_hooks: whether hooks of the runtime have to be awaited.
@@ -84,10 +86,12 @@ class Engine:
         isolation: Isolation,
         max_workers: int,
         environments: Environments,
+        gates: Gates,
     ) -> None:
         self.isolation = isolation
         isolation.in_process = self._call_in_process
         self.environments = environments
+        self.gates = gates
         self.world = World(
             clock, ids, environ, self._route_child, self._route_child_async, self.off_loop, capture, redacted
         )
@@ -141,8 +145,7 @@ class Engine:
     def ended(self, execution_id: str) -> None:
         """See `Hands.ended`."""
         control = self._running.pop(execution_id, None)
-        if control is not None and self._store is not None:
-            # Somebody may have asked since it was last looked at, too late to be heard.
+        if control is not None and control.reason is not None and self._store is not None:
             self._store.custody.stopped(execution_id)
 
     def recorded(self, execution_id: str) -> None:
@@ -237,6 +240,7 @@ class Engine:
         self._running = {}
         self._pool = None
         self.isolation.after_fork()
+        self.gates.after_fork()
 
     def _route_child(self, request: Request) -> AgentResponse:
         loop = _loop.get()

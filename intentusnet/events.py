@@ -127,6 +127,41 @@ class AttemptCutOff(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptRetried(Event):
+    """A call has failed, and is repeated after a while. That is an attempt of its own.
+
+    Attributes:
+        attempt, agent: as of `AttemptBegan`; of the call that has failed.
+        again: the number of the attempt that repeats it.
+        delay_us: microseconds until then.
+    """
+
+    kind: ClassVar[str] = "retried"
+
+    attempt: int
+    agent: str
+    again: int
+    delay_us: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptQueued(Event):
+    """A call, or the execution as a whole, has to wait for a place; see docs/limits.md.
+
+    Attributes:
+        agent: who is to be called; None for the execution.
+        place: in the queue, from 1.
+        estimate_us: how long it may take, in microseconds.
+    """
+
+    kind: ClassVar[str] = "queued"
+
+    agent: str | None
+    place: int
+    estimate_us: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptLeftBehind(Event):
     """A thread or task that was cut off still runs; see `IntentusRuntime.abandoned`.
 

@@ -77,8 +77,8 @@ class Hooks:
 
     def observe(self, session: Recorder, request: Request, plan: Plan, origin: Origin) -> Observed:
         """Has observers told of what happens in a session, and that it has begun."""
-        observed = Observed(session, request, self._clock, self)
-        observed.opened(plan, origin)
+        observed = Observed(session, request, plan, self._clock, self)
+        observed.opened(origin)
         return observed
 
     def admit(self, request: Request, session: Recorder) -> bytes | None:
@@ -243,7 +243,11 @@ async def _unless_stopped(result: Awaitable[object], control: Control) -> object
             return None, fault
 
     task, loop = ensure_future(told()), get_running_loop()
-    with control.wakes(lambda: loop.call_soon_threadsafe(task.cancel)):
+
+    def stop() -> None:
+        loop.call_soon_threadsafe(task.cancel)
+
+    with control.wakes(stop):
         said, fault = await finished(task, control)
     if fault is not None:
         raise fault

@@ -169,7 +169,7 @@ class Recovering:
         envelope = _envelope(record).model_copy(update={"id": new, "deadline": None, "idempotency_key": None})
         data = values.dumps(record.envelope_tree["payload"])
         request = Request(envelope, data, None, record.depth, control=Control())
-        plan = self._router.gated(self._planned(record, request))
+        plan = self._router.guarded(self._planned(record, request))
         fork.check(plan)
         opening = self._opening(plan)._replace(forked_from=ParentLink(record.execution_id, scope, ordinal))
         live = LiveSession(new, request, plan, store=store, clock=self.clock, opening=opening)

@@ -16,6 +16,8 @@ from intentusnet.events import (
     AttemptCutOff,
     AttemptEnded,
     AttemptLeftBehind,
+    AttemptQueued,
+    AttemptRetried,
     Event,
     ExecutionClosed,
     ExecutionInterrupted,
@@ -27,7 +29,7 @@ from intentusnet.response import AgentResponse, message_of
 from intentusnet.routing.plan import Plan
 from intentusnet.routing.router import Recorder, Request
 from intentusnet.routing.strategies import Outcome
-from intentusnet.transcript import Answer, Door, Question, Ticket
+from intentusnet.transcript import ADMISSION, RETRY, Answer, Door, Question, Ticket, attempt_of, retry_of
 
 Kind = TypeVar("Kind", bound=Event)
 
@@ -62,14 +64,18 @@ class Observed:
     Args:
         session: the execution's.
         request: what is routed.
+        plan: who is called.
         clock: when things happen.
         observers: who is told.
     """
 
-    def __init__(self, session: Recorder, request: Request, clock: Clock, observers: Observers) -> None:
+    def __init__(
+        self, session: Recorder, request: Request, plan: Plan, clock: Clock, observers: Observers
+    ) -> None:
         self.execution_id = session.execution_id
         self._session = session
         self._request = request
+        self._plan = plan
         self._clock = clock
         self._observers = observers
         self._lock = threading.Lock()
@@ -77,10 +83,11 @@ class Observed:
         self._opened = clock.monotonic()
         self._began: dict[int, float] = {}
         self._over: set[int] = set()
+        self._repeated: dict[int, int] = {}
 
-    def opened(self, plan: Plan, origin: Origin) -> None:
+    def opened(self, origin: Origin) -> None:
         """The execution has begun."""
-        request = self._request
+        request, plan = self._request, self._plan
         envelope = request.envelope
         self._happened(
             ExecutionOpened,
@@ -102,6 +109,10 @@ class Observed:
             self._began[attempt] = self._clock.monotonic()
             place = self._place()
         self._happened(AttemptBegan, place, attempt=attempt, agent=agent)
+
+    def queued(self, agent: str | None, place: int, estimate: int) -> None:
+        """A call, or the execution, has to wait; the estimate is in nanoseconds."""
+        self._happened(AttemptQueued, agent=agent, place=place, estimate_us=estimate // 1000)
 
     def left_behind(self, attempt: int, agent: str) -> None:
         """The body of an agent still runs that was cut off."""
@@ -139,7 +150,9 @@ class Observed:
     def end(self, ticket: Ticket, answer: Answer) -> Answer:
         """See `Session.end`."""
         question, told = ticket.question, self._session.end(ticket, answer)
-        if question.kind == "agent":
+        if question.kind == ADMISSION:
+            self._admitted(question, told)
+        elif question.kind == "agent":
             # Another answer than the attempt's own counts where it was cut off before that came.
             self._ended(question.ordinal, question.name, told, cut_off=told is not answer)
         return told
@@ -161,6 +174,8 @@ class Observed:
     def cancel(self, attempt: int, name: str, answer: Answer) -> Answer:
         """See `Session.cancel`."""
         told = self._session.cancel(attempt, name, answer)
+        while attempt in self._repeated:
+            attempt = self._repeated[attempt]
         self._ended(attempt, name, told, cut_off=told.refused)
         return told
 
@@ -217,6 +232,19 @@ class Observed:
             type=type(fault).__qualname__,
             message=message_of(fault),
             took_us=self._since(self._opened),
+        )
+
+    def _admitted(self, question: Question, told: Answer) -> None:
+        verdict, attempt = values.parse(told.data), attempt_of(question.scope)
+        if question.name != RETRY or attempt is None or not verdict["again"]:
+            return
+        again = self._repeated[attempt] = retry_of(attempt, len(self._plan.steps))
+        self._happened(
+            AttemptRetried,
+            attempt=attempt,
+            agent=self._plan.agent(attempt).name,
+            again=again,
+            delay_us=values.untag(verdict["delay"]) // 1000,
         )
 
     def _ended(self, attempt: int, agent: str, answer: Answer, *, cut_off: bool = False) -> None:

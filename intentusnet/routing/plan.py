@@ -76,12 +76,8 @@ class Plan:
 
     def agent(self, attempt: int) -> Agent:
         """The agent that an attempt calls."""
-        return self.steps[turn_of(attempt, len(self.steps))[0]]
-
-    @cached_property
-    def behind_gate(self) -> Plan:
-        """The same plan, where the router asks first; where nobody is called, there is nothing to ask."""
-        return replace(self, gated=True) if self.steps else self
+        steps = self.steps
+        return steps[attempt] if attempt < len(steps) else steps[turn_of(attempt, len(steps))[0]]
 
     def tree(self) -> dict[str, Any]:
         """The plan as it stands in the log."""

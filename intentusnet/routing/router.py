@@ -1,8 +1,11 @@
 """`IntentRouter`: from an envelope to a response, by plan, session and driver."""
 
+# Over 400 lines: the seams to sessions, agents and hooks stand beside the router that needs them.
+
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
 from intentusnet import values
@@ -16,9 +19,11 @@ from intentusnet.policy.facts import Budgets, recorded_budget
 from intentusnet.record import ExecutionRecord, ParentLink
 from intentusnet.registry import Registry
 from intentusnet.response import AgentResponse, AttemptSummary, ErrorInfo
+from intentusnet.routing.attempts import Limited
 from intentusnet.routing.control import NEVER, TASK_CANCELLED, Control
 from intentusnet.routing.drivers import drive
 from intentusnet.routing.guarding import refusal_on_record
+from intentusnet.routing.limits.gates import Arrival, Gates, Holding
 from intentusnet.routing.plan import Plan, make_plan
 from intentusnet.routing.spending import Spending
 from intentusnet.routing.strategies import Outcome
@@ -41,6 +46,7 @@ class Request(NamedTuple):
         durability: "disk", "os" or "async" for this execution; None for the store's own.
         control: whether it may go on: its own once it is under way, before that the one of who asks for it.
             None where nobody can stop it, as in a replay.
+        holding: the limits in which it, or who asks for it, has a place.
     """
 
     envelope: IntentEnvelope
@@ -49,6 +55,7 @@ class Request(NamedTuple):
     depth: int = 0
     durability: Durability | None = None
     control: Control | None = None
+    holding: Holding = ()
 
 
 class Recorder(RoutedSession, Protocol):
@@ -69,7 +76,7 @@ class Recorder(RoutedSession, Protocol):
 
     @property
     def attempts(self) -> tuple[tuple[str, Answer], ...]:
-        """Each agent that was called and its answer, in the order of the plan."""
+        """Each call of an agent and its answer: in the plan's order, retries behind what they repeat."""
         ...
 
 
@@ -109,6 +116,10 @@ class Hands(Protocol):
 
 class Observed(Recorder, Protocol):
     """A session of an execution whose observers are told what happens in it."""
+
+    def queued(self, agent: str | None, place: int, estimate: int) -> None:
+        """Somebody has to wait; see `Arrival`."""
+        ...
 
     def closed(self, response: Callable[[], AgentResponse]) -> None:
         """The execution has its end. The response is made for each observer anew."""
@@ -164,6 +175,7 @@ class IntentRouter:
         policy: what may be called.
         hands: sessions, and the calls of agents.
         max_depth: how many executions one may be nested in.
+        gates: the limits.
         spending: the numbers of the policy's budgets; None if it compares none.
         hooks: what is called around executions; None if there is nothing.
     """
@@ -175,6 +187,7 @@ class IntentRouter:
         hands: Hands,
         *,
         max_depth: int,
+        gates: Gates,
         spending: Spending | None = None,
         hooks: Hooked | None = None,
     ) -> None:
@@ -182,6 +195,7 @@ class IntentRouter:
         self.policy = policy
         self._hands = hands
         self._max_depth = max_depth
+        self._gates = gates
         self._spending = spending
         self._hooks = hooks
 
@@ -239,7 +253,7 @@ class IntentRouter:
             if self._hooks is not None:
                 session = observed = self._hooks.observe(session, request, plan, origin)
             refusal = self._admit(request, session) if plan.gated else None
-            outcome = self.execute(plan, request, session) if refusal is None else _denied(refusal)
+            outcome = self.execute(plan, request, session, observed) if refusal is None else _denied(refusal)
             fingerprint = session.close(outcome)
             self._note_usage(request, session)
         except BaseException as fault:
@@ -273,11 +287,12 @@ class IntentRouter:
                 outcome = await drive_async(
                     plan,
                     session,
-                    lambda attempt, stops: self._hands.call_agent_async(
-                        plan.agent(attempt), attempt, request._replace(control=stops), session
+                    lambda attempt, stops, taken: self._hands.call_agent_async(
+                        plan.agent(attempt), attempt, _called(request, stops, taken), session
                     ),
                     control,
                     self._hands.off_loop,
+                    self._limited(plan, request, observed),
                 )
             else:
                 outcome = _denied(refusal)
@@ -305,11 +320,13 @@ class IntentRouter:
             IntegrityBroken: the policy compares budgets, and the log is damaged.
         """
         budget = None if self._spending is None else self._spending.of(envelope)
-        return self.gated(self._plan(envelope, depth, self.registry, budget))
+        plan = self.guarded(self._plan(envelope, depth, self.registry, budget))
+        return replace(plan, gated=True) if self._gates.guard(plan, depth) else plan
 
-    def gated(self, plan: Plan) -> Plan:
-        """The plan for a new execution: guards are asked first, if there are any."""
-        return plan.behind_gate if self._hooks is not None and self._hooks.guards else plan
+    def guarded(self, plan: Plan) -> Plan:
+        """The plan of a new execution, if guards are asked before it calls anybody."""
+        asks = self._hooks is not None and self._hooks.guards and plan.refusal is None
+        return replace(plan, gated=True) if asks else plan
 
     def plan_again(
         self, envelope: IntentEnvelope, record: ExecutionRecord, registry: Registry | None = None
@@ -322,7 +339,8 @@ class IntentRouter:
         """
         agents = self.registry if registry is None else registry
         plan = self._plan(envelope, record.depth, agents, recorded_budget(record.plan_tree))
-        return plan.behind_gate if record.plan_tree.get("gated") else plan
+        # What was asked of the limits then is on record, and what was not asked is not asked now.
+        return replace(plan, gated=True) if record.plan_tree.get("gated") else plan
 
     def _plan(self, envelope: IntentEnvelope, depth: int, registry: Registry, budget: Budgets | None) -> Plan:
         return make_plan(
@@ -333,16 +351,26 @@ class IntentRouter:
         if self._spending is not None:
             self._spending.add(request.envelope, session.usage)
 
-    def execute(self, plan: Plan, request: Request, session: Session) -> Outcome:
+    def execute(
+        self, plan: Plan, request: Request, session: RoutedSession, observed: Observed | None = None
+    ) -> Outcome:
         """Runs a plan in a session: live, or from a record."""
         return drive(
             plan,
             session,
-            lambda attempt, stops: self._hands.call_agent(
-                plan.agent(attempt), attempt, request._replace(control=stops), session
+            lambda attempt, stops, taken: self._hands.call_agent(
+                plan.agent(attempt), attempt, _called(request, stops, taken), session
             ),
             request.control or NEVER,
+            self._limited(plan, request, observed),
         )
+
+    def _limited(self, plan: Plan, request: Request, observed: Observed | None) -> Limited | None:
+        if not plan.gated:
+            return None
+        queued = None if observed is None else observed.queued
+        arrival = Arrival(request.envelope, request.control or NEVER, request.holding, queued)
+        return Limited(self._gates, arrival, request.depth)
 
     def _admit(self, request: Request, session: Recorder) -> bytes | None:
         return refusal_on_record(session) if self._hooks is None else self._hooks.admit(request, session)
@@ -361,6 +389,11 @@ class IntentRouter:
         check_waits_for(*plan.steps)
         if self._hooks is not None:
             self._hooks.check_awaited()
+
+
+def _called(request: Request, control: Control, taken: Holding) -> Request:
+    """The request of one call, which that stops and which has taken places there."""
+    return request._replace(control=control, holding=(*request.holding, *taken))
 
 
 def check_waits_for(*agents: Agent) -> None:

@@ -98,7 +98,9 @@ def test_each_verdict_is_on_record(store: Any) -> None:
     assert verdicts(runtime, response.execution_id) == [("guard:a", PASSED), ("guard:b", PASSED)]
     kinds = [question.kind for question in store.get(response.execution_id).questions]
     assert kinds == ["admission", "admission", "agent", "agent"]
-    refusing = agents_of(IntentusRuntime(store=store, hooks=[Guard("a"), Guard("b", Refused("no")), Guard("c")]))
+    refusing = agents_of(
+        IntentusRuntime(store=store, hooks=[Guard("a"), Guard("b", Refused("no")), Guard("c")])
+    )
     refused = refusing.route("x")
     (first, second) = verdicts(refusing, refused.execution_id)
     assert first == ("guard:a", PASSED)

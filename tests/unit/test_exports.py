@@ -23,9 +23,13 @@ NAMES = [
     "AttemptCutOff",
     "AttemptEnded",
     "AttemptLeftBehind",
+    "AttemptQueued",
+    "AttemptRetried",
     "AttemptSummary",
+    "Breaker",
     "Caller",
     "Capability",
+    "Concurrency",
     "Context",
     "Depth",
     "Difference",
@@ -47,15 +51,19 @@ NAMES = [
     "IntentusError",
     "IntentusRuntime",
     "Interrupted",
+    "Limits",
     "ManualClock",
     "MemoryExecutionStore",
     "Page",
     "Query",
+    "Rate",
     "RecoveryRule",
     "Redaction",
     "Refused",
     "ReplayReport",
     "ReplayWarning",
+    "Retry",
+    "RetryBudget",
     "RoutingOptions",
     "RoutingStrategy",
     "Row",
@@ -85,7 +93,7 @@ REPLAYING = {
 REGISTERING = {
     "agent": (
         "self, name, *, handles, version, rank, remote, side_effect, idempotent, timeout, isolation, "
-        "description"
+        "limits, description"
     ),
     "remove": "self, name, version",
 }
@@ -93,7 +101,7 @@ REGISTERING = {
 RUNTIME = {
     "__init__": (
         "self, *, store, policy, clock, ids, environ, write_ahead, max_depth, capture, verify_replay, "
-        "max_abandoned, max_workers, hooks"
+        "max_abandoned, max_workers, limits, hooks"
     ),
     "abandoned": None,
     "awaits": None,

@@ -356,14 +356,14 @@ def test_an_observer_that_raises_is_reported_and_harms_nothing(raised: Exception
 
 def test_the_warning_names_the_line_that_raised() -> None:
     """So Python's filters can tell hooks apart by module, and show each line once."""
-    with pytest.warns(HookWarning, match=r"`after` of hook 'Broken' has raised ValueError: 7") as warned:
 
-        class OnlyAfter:
-            name = "Broken"
+    class OnlyAfter:
+        name = "broken"
 
-            def after(self, envelope: IntentEnvelope, response: AgentResponse) -> None:
-                raise ValueError(7)
+        def after(self, envelope: IntentEnvelope, response: AgentResponse) -> None:
+            raise ValueError(7)
 
+    with pytest.warns(HookWarning, match=r"`after` of hook 'broken' has raised ValueError: 7") as warned:
         routed(OnlyAfter())
     (one,) = warned
     line = Path(__file__).read_text().splitlines()[one.lineno - 1]
@@ -389,7 +389,7 @@ def test_filters_of_warnings_decide_how_often_it_is_shown() -> None:
 
 @pytest.mark.parametrize("how", ["error", "broken"])
 def test_no_warning_breaks_an_execution(how: str) -> None:
-    """Where warnings are errors it is shown all the same; and whoever shows warnings may be broken himself."""
+    """Where warnings are errors it is shown all the same; and whoever shows warnings may be broken."""
 
     def cannot(*_: Any, **__: Any) -> None:
         raise OSError("no terminal")
@@ -421,7 +421,7 @@ def test_ctrl_c_in_an_observer_is_the_users() -> None:
 
 
 def test_observers_see_copies() -> None:
-    """What they do to payloads, answers and errors reaches nobody: no other observer, no caller, no record."""
+    """What they do to payloads, answers and errors reaches no other observer, no caller and no record."""
     seen: list[Any] = []
 
     class Mutates:

@@ -1,4 +1,4 @@
-"""Events: what observers are told while executions run, in which order, by whatever strategy and isolation."""
+"""Events: what observers are told while executions run, and in which order, however they run."""
 
 import asyncio
 import contextlib

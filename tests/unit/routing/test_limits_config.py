@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from intentusnet.errors import ConfigurationError
-from intentusnet.response import ErrorCode
-from intentusnet.routing.limits.config import (
+from intentusnet.limits import (
     LONGEST,
     NEVER_COUNTED,
     NEVER_RETRIED,
@@ -21,6 +20,7 @@ from intentusnet.routing.limits.config import (
     RetryBudget,
     nanoseconds,
 )
+from intentusnet.response import ErrorCode
 
 
 @pytest.mark.parametrize(

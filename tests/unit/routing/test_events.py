@@ -16,10 +16,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from intentusnet import (
+    AgentFailure,
     AsyncContext,
     AttemptCutOff,
     AttemptEnded,
     AttemptLeftBehind,
+    AttemptQueued,
+    AttemptRetried,
+    Concurrency,
     Context,
     Event,
     ExecutionClosed,
@@ -27,8 +31,12 @@ from intentusnet import (
     ExecutionOpened,
     FileExecutionStore,
     IntentusRuntime,
+    Limits,
     ManualClock,
     MemoryExecutionStore,
+    Rate,
+    Refused,
+    Retry,
 )
 
 READS: dict[str, Any] = {"side_effect": "read_only"}
@@ -372,3 +380,82 @@ def test_async_agents_are_told_of_in_their_loop() -> None:
     main = threading.main_thread().name
     assert {name for (intent, _), name in where.items() if intent == "x"} == {main}
     assert where["plain", "began"] == "intentusnet-agent" and where["plain", "closed"] == main
+
+
+# --- limits ---
+
+
+def test_a_retry_is_told_with_its_delay() -> None:
+    """Each call is an attempt of its own; between two stands that one repeats the other."""
+    runtime, watching = watched(clock=ManualClock(), limits=Limits(retry=Retry(attempts=3, base=0.1)))
+    failures = [1, 2]
+
+    @runtime.agent("flaky", handles="x", **READS)
+    def flaky(ctx: Context) -> int:
+        if ctx.effect("look", lambda: failures.pop() if failures else 0):
+            raise AgentFailure("full", code="AGENT_UNAVAILABLE")
+        return 1
+
+    response = runtime.route("x")
+    assert response.ok
+    assert watching.told() == [
+        *("opened", "began 0", "ended 0", "retried 0"),
+        *("began 2", "ended 2", "retried 2"),
+        *("began 4", "ended 4", "closed"),
+    ]
+    retried = [event for event in watching.events if isinstance(event, AttemptRetried)]
+    assert [(event.agent, event.again) for event in retried] == [("flaky", 2), ("flaky", 4)]
+    assert all(0 <= event.delay_us <= 100_000 * 2**number for number, event in enumerate(retried))
+    replays(runtime, response)
+
+
+def test_who_has_to_wait_is_told_while_it_waits() -> None:
+    """With its place and an estimate, before it has got the place."""
+    told = threading.Event()
+
+    class Queue(Watching):
+        def on_event(self, event: Event) -> None:
+            super().on_event(event)
+            if isinstance(event, AttemptQueued):
+                told.set()
+
+    queue = Queue()
+    runtime = runtime_of(hooks=[queue])
+
+    @runtime.agent("slow", handles="x", limits=Limits(concurrency=Concurrency(limit=1, queue=1)), **READS)
+    def slow(ctx: Context) -> Any:
+        return ctx.effect("wait", told.wait, 10)
+
+    responses: list[Any] = []
+    threads = [threading.Thread(target=lambda: responses.append(runtime.route("x"))) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    (event,) = (event for event in queue.events if isinstance(event, AttemptQueued))
+    assert (event.agent, event.place) == ("slow", 1) and event.estimate_us >= 0
+    own = sorted(one.kind for one in queue.events if one.execution_id == event.execution_id)
+    assert own == ["began", "closed", "ended", "opened", "queued"]
+    for response in responses:
+        assert response.ok
+        replays(runtime, response)
+
+
+def test_guards_come_before_limits() -> None:
+    """Who is not let in takes no place, and pays for nothing."""
+
+    class Door:
+        def before(self, envelope: Any) -> None:
+            if envelope.caller.name == "eve":
+                raise Refused("not you")
+
+    runtime = runtime_of(
+        clock=ManualClock(), hooks=[Door()], limits=Limits(rate=(Rate(per="tenant", count=1, seconds=60),))
+    )
+    runtime.agent("agent", handles="x", **READS)(gives(1))
+    codes = []
+    for caller in ("eve", "eve", "ann", "ann", "eve"):
+        response = runtime.route("x", caller=caller, tenant="acme")
+        codes.append(response.error and response.error.code.value)
+        replays(runtime, response)
+    assert codes == ["POLICY_DENIAL", "POLICY_DENIAL", None, "RATE_LIMIT", "POLICY_DENIAL"]

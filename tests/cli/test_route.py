@@ -239,11 +239,11 @@ runtime.agent("echo", handles="say", side_effect="read_only")(lambda payload: pa
     ],
 )
 def test_hooks_of_the_app_are_called(app, run_process, asynchronous, payload, code, error, warned):
-    """Refusals have the exit code of their error, what raises is a warning on stderr, and there is no trace."""
+    """Refusals have the exit code of their error, and what raises is a warning on stderr, without a trace."""
     Path("hooked.py").write_text(HOOKED.format(asynchronous=asynchronous))
     ran = run_process("route", "say", json.dumps(payload), "--app", "hooked:runtime")
     assert (ran.code, (ran.json["error"] or {"code": None})["code"]) == (code, error)
     assert "Traceback" not in ran.stderr
     assert warned in ran.stderr and ("HookWarning" in ran.stderr) is bool(warned)
     shown = run_process("show", ran.json["execution_id"]).json
-    assert [question["name"] for question in shown["questions"]][0] == "guard:Door"
+    assert shown["questions"][0]["name"] == "guard:Door"

@@ -378,7 +378,7 @@ def test_filters_of_warnings_decide_how_often_it_is_shown() -> None:
     def shown(action: str, **options: Any) -> int:
         with warnings.catch_warnings(record=True) as warned:
             warnings.simplefilter("ignore")
-            warnings.filterwarnings(action, category=HookWarning, **options)  # type: ignore[arg-type]
+            warnings.filterwarnings(action, category=HookWarning, **options)  # type: ignore[arg-type]  # one of them
             runtime.route("x")
             runtime.route("x")
         return len(warned)
@@ -745,7 +745,7 @@ def test_hooks_are_those_that_were_given() -> None:
     runtime = runtime_of(hooks=hooks)
     runtime.agent("agent", handles="x")(gives(1))
     hooks.clear()
-    hook.before = lambda envelope: None  # type: ignore[method-assign]
+    hook.before = lambda envelope: None  # type: ignore[method-assign]  # that is what must not go
     assert code_of(runtime.route("x")) == "POLICY_DENIAL"
 
 

@@ -1,5 +1,7 @@
 """Events: what observers are told while executions run, and in which order, however they run."""
 
+# Over 400 lines: every kind of event, under every strategy and isolation, side by side.
+
 import asyncio
 import contextlib
 import threading

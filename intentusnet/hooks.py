@@ -27,6 +27,7 @@ from intentusnet.routing.guarding import PASSED, ask_guards, refused
 from intentusnet.routing.observing import Observed
 from intentusnet.routing.plan import Plan
 from intentusnet.routing.router import Recorder, Request
+from intentusnet.scopes import entered
 from intentusnet.transcript import Answer
 
 
@@ -271,7 +272,7 @@ def _copy(request: Request) -> IntentEnvelope:
 @contextlib.contextmanager
 def _outside() -> Iterator[None]:
     """While it lasts, running code is nobody's but its own: what it does is not captured as an agent's."""
-    token = current.set(None)
+    token = entered(current, None)
     try:
         yield
     finally:

@@ -439,7 +439,7 @@ def test_who_has_to_wait_is_told_while_it_waits() -> None:
     own = sorted(one.kind for one in queue.events if one.execution_id == event.execution_id)
     assert own == ["began", "closed", "ended", "opened", "queued"]
     for response in responses:
-        assert response.ok
+        assert response.payload is True
         replays(runtime, response)
 
 

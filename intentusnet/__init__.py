@@ -16,7 +16,20 @@ if TYPE_CHECKING:
     from intentusnet.context import Context
     from intentusnet.effects import effect
     from intentusnet.envelope import Caller, IntentEnvelope, IntentRef, RoutingOptions, RoutingStrategy
-    from intentusnet.errors import AgentFailure, IntentusError, ReplayWarning
+    from intentusnet.errors import AgentFailure, HookWarning, IntentusError, Refused, ReplayWarning
+    from intentusnet.events import (
+        AttemptBegan,
+        AttemptCutOff,
+        AttemptEnded,
+        AttemptLeftBehind,
+        AttemptQueued,
+        AttemptRetried,
+        Event,
+        ExecutionClosed,
+        ExecutionInterrupted,
+        ExecutionOpened,
+    )
+    from intentusnet.hook import Hook
     from intentusnet.ids import ManualClock, SeededIds
     from intentusnet.limits import Breaker, Concurrency, Limits, Rate, Retry, RetryBudget
     from intentusnet.log.backlog import AsyncBound
@@ -38,6 +51,12 @@ __all__ = [
     "AgentResponse",
     "AsyncBound",
     "AsyncContext",
+    "AttemptBegan",
+    "AttemptCutOff",
+    "AttemptEnded",
+    "AttemptLeftBehind",
+    "AttemptQueued",
+    "AttemptRetried",
     "AttemptSummary",
     "Breaker",
     "Caller",
@@ -50,9 +69,15 @@ __all__ = [
     "DivergenceKind",
     "ErrorCode",
     "ErrorInfo",
+    "Event",
+    "ExecutionClosed",
+    "ExecutionInterrupted",
+    "ExecutionOpened",
     "ExecutionRecord",
     "ExecutionStore",
     "FileExecutionStore",
+    "Hook",
+    "HookWarning",
     "IntentEnvelope",
     "IntentRef",
     "IntentusError",
@@ -66,6 +91,7 @@ __all__ = [
     "Rate",
     "RecoveryRule",
     "Redaction",
+    "Refused",
     "ReplayReport",
     "ReplayWarning",
     "Retry",
@@ -90,7 +116,20 @@ _HOMES: Final = {
     "context": ("Context",),
     "effects": ("effect",),
     "envelope": ("Caller", "IntentEnvelope", "IntentRef", "RoutingOptions", "RoutingStrategy"),
-    "errors": ("AgentFailure", "IntentusError", "ReplayWarning"),
+    "errors": ("AgentFailure", "HookWarning", "IntentusError", "Refused", "ReplayWarning"),
+    "events": (
+        "AttemptBegan",
+        "AttemptCutOff",
+        "AttemptEnded",
+        "AttemptLeftBehind",
+        "AttemptQueued",
+        "AttemptRetried",
+        "Event",
+        "ExecutionClosed",
+        "ExecutionInterrupted",
+        "ExecutionOpened",
+    ),
+    "hook": ("Hook",),
     "limits": ("Breaker", "Concurrency", "Limits", "Rate", "Retry", "RetryBudget"),
     "log.backlog": ("AsyncBound",),
     "ids": ("ManualClock", "SeededIds"),

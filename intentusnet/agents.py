@@ -258,7 +258,7 @@ def define_agent(
         )
     except ValueError as fault:
         raise InvalidAgent(f"agent {name!r} cannot be registered", got=_first_fault(fault)) from fault
-    is_async = _is_async(function)
+    is_async = awaits(function)
     if is_async and isolation != "inline":
         raise InvalidAgent(
             f"agent {name!r} is asynchronous, and cannot be isolated",
@@ -304,7 +304,8 @@ def _function_of(name: str, handler: Any) -> Callable[..., Any]:
     return typing.cast("Callable[..., Any]", function)
 
 
-def _is_async(function: Any) -> bool:
+def awaits(function: Any) -> bool:
+    """Whether it is a coroutine function, or an object that is called as one."""
     target = function.func if isinstance(function, functools.partial) else function
     return inspect.iscoroutinefunction(target) or inspect.iscoroutinefunction(
         getattr(type(target), "__call__", None)  # noqa: B004 - what is asked is of which kind it is

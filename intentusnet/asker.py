@@ -25,7 +25,7 @@ from intentusnet.refusals import describe
 from intentusnet.response import AgentResponse
 from intentusnet.routing.drivers import OffLoop, concurrently
 from intentusnet.routing.router import Request
-from intentusnet.scopes import Scope, covered, inside_effect
+from intentusnet.scopes import Scope, covered, entered, inside_effect
 from intentusnet.tags import is_text
 from intentusnet.transcript import (
     ACTING_KINDS,
@@ -204,7 +204,7 @@ class Asker:
 
         def bound(index: int, call: Callable[[], T]) -> Callable[[], T]:
             def run() -> T:
-                token = branch.set((self, scope_of(index)))
+                token = entered(branch, (self, scope_of(index)))
                 try:
                     return call()
                 finally:

@@ -32,7 +32,7 @@ from intentusnet.response import AgentResponse
 from intentusnet.routing.awaiting import concurrently
 from intentusnet.routing.bodies import call_awaiting, is_cancellation
 from intentusnet.routing.router import Request
-from intentusnet.scopes import covered, inside_effect
+from intentusnet.scopes import covered, entered, inside_effect
 from intentusnet.transcript import Answer, Question, Session, Ticket
 
 T = TypeVar("T")
@@ -208,7 +208,7 @@ class AsyncContext(BaseContext):
 
         def bound(index: int, call: Callable[[], Awaitable[T]]) -> Callable[[], Coroutine[Any, Any, T]]:
             async def run() -> T:
-                token = branch.set((self, scope_of(index)))
+                token = entered(branch, (self, scope_of(index)))
                 try:
                     return await call()
                 finally:
@@ -243,7 +243,7 @@ async def call_agent_awaiting(
     """Calls the agent of an attempt with a context of its own, and awaits it."""
     carrying.install()
     context = context_for(AsyncContext, agent, attempt, request, session, world)
-    inside, asker = inside_effect.set(None), current.set(context)
+    inside, asker = entered(inside_effect, None), entered(current, context)
     try:
         return without_secrets(await call_awaiting(agent, request.payload, context), world)
     finally:

@@ -31,7 +31,7 @@ from intentusnet.errors import ControlSignal, InvalidInput
 from intentusnet.response import AgentResponse
 from intentusnet.routing.bodies import call_inline
 from intentusnet.routing.router import Request
-from intentusnet.scopes import covered, inside_effect
+from intentusnet.scopes import covered, entered, inside_effect
 from intentusnet.transcript import Answer, Session, ask
 
 __all__ = ["Context", "World", "call_agent", "capturing", "covered", "plain"]
@@ -183,7 +183,7 @@ def call_agent(agent: Agent, attempt: int, request: Request, session: Session, w
     """Calls the agent of an attempt with a context of its own."""
     carrying.install()
     context = context_for(Context, agent, attempt, request, session, world)
-    inside, asker = inside_effect.set(None), current.set(context)
+    inside, asker = entered(inside_effect, None), entered(current, context)
     try:
         return without_secrets(call_inline(agent, request.payload, context), world)
     finally:

@@ -64,7 +64,12 @@ class Engine:
         isolation: runs the agents.
         max_workers: so many processes may run agents.
         gates: the limits.
+
+    Attributes:
+        awaits_hooks: whether hooks of the runtime have to be awaited.
     """
+
+    awaits_hooks: bool = False
 
     #: Set by the runtime: the two need each other.
     router: IntentRouter
@@ -239,8 +244,9 @@ class Engine:
 
     def _route_child(self, request: Request) -> AgentResponse:
         loop = _loop.get()
-        if loop is not None and any(
-            agent.is_async for agent in self.router.plan(request.envelope, request.depth).steps
+        if loop is not None and (
+            self.awaits_hooks
+            or any(agent.is_async for agent in self.router.plan(request.envelope, request.depth).steps)
         ):
             from asyncio import run_coroutine_threadsafe
 

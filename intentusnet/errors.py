@@ -25,6 +25,7 @@ and what to do about it. Each class has a ``code`` (stable, for programs) and an
         └── StorePoisoned        12   a failed fsync: the outcome of earlier appends is unknown
 
     AgentFailure                      raised *by agents* to fail with a code of their choice
+    Refused                           raised *by guards* (`Hook.before`), which then let nobody be called
 
     ControlSignal (BaseException)     unwinds an agent that must not go on; never seen by callers
     ├── ReplayHalted                  the agent asked something that is not on record
@@ -222,6 +223,23 @@ class AgentFailure(Exception):
         self.details = dict(details or {})
 
 
+class Refused(Exception):
+    """Raised by a guard that lets an execution call nobody.
+
+    Args:
+        message: why, for the caller; it is on record.
+        code: one of :class:`intentusnet.ErrorCode`, but not IN_DOUBT: nothing happened.
+        details: anything recordable that helps the caller.
+    """
+
+    def __init__(
+        self, message: str, *, code: str = "POLICY_DENIAL", details: Mapping[str, Any] | None = None
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.details = dict(details or {})
+
+
 class ControlSignal(BaseException):
     """Unwinds an agent that must not go on.
 
@@ -251,3 +269,7 @@ class DeadlineExceeded(BaseException):
 
 class ReplayWarning(UserWarning):
     """An execution that was just recorded does not replay: its agent meets the world without its context."""
+
+
+class HookWarning(UserWarning):
+    """A hook has raised. An execution goes on without an observer, and not at all without a guard."""

@@ -64,13 +64,7 @@ class ErrorInfo(BaseModel):
         # A subclass that does not call its parent's constructor has neither of the two.
         said, details = getattr(fault, "code", None), getattr(fault, "details", {})
         code = next((known for known in ErrorCode if known == said), ErrorCode.AGENT_ERROR)
-        try:
-            copied = values.decode(values.encode(details))
-            if type(copied) is not dict or not all(type(key) is str for key in copied):
-                raise UnrecordableValue("the details are no dict with names as keys")
-        except UnrecordableValue as why:
-            copied = {"unrecordable": str(why)}
-        return cls(code=code, message=message, type=kind, details=copied)
+        return cls(code=code, message=message, type=kind, details=recordable_details(details))
 
     def tree(self) -> dict[str, Any]:
         """The error as a raw tree."""
@@ -94,6 +88,17 @@ class ErrorInfo(BaseModel):
             type=tree["type"],
             details=values.untag(tree["details"]),
         )
+
+
+def recordable_details(details: object) -> dict[str, Any]:
+    """A copy of an error's details; if they cannot be recorded, why not."""
+    try:
+        copied = values.decode(values.encode(details))
+        if type(copied) is not dict or not all(type(key) is str for key in copied):
+            raise UnrecordableValue("the details are no dict with names as keys")
+    except UnrecordableValue as why:
+        copied = {"unrecordable": str(why)}
+    return copied
 
 
 def message_of(fault: BaseException) -> str:

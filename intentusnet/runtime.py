@@ -13,6 +13,7 @@ from intentusnet.capture import Capture, capture_of
 from intentusnet.engine import DEFAULT_MAX_WORKERS, Engine
 from intentusnet.envelope import IntentEnvelope
 from intentusnet.errors import ConfigurationError
+from intentusnet.hooks import hooks_of
 from intentusnet.ids import SYSTEM_CLOCK, SYSTEM_IDS, Clock, Ids
 from intentusnet.limits import Limits
 from intentusnet.policy import (
@@ -62,6 +63,7 @@ class IntentusRuntime(Registering, Calling, Replaying):
             agents are not called.
         limits: how often, and how many at once, executions are made and agents called; retries and breakers
             of agents that have none of their own. See docs/limits.md.
+        hooks: what is called around executions, in this order: guards and observers. See docs/hooks.md.
 
     Raises:
         InvalidPolicy: the policy is malformed.
@@ -83,6 +85,7 @@ class IntentusRuntime(Registering, Calling, Replaying):
         max_abandoned: int = DEFAULT_MAX_ABANDONED,
         max_workers: int = DEFAULT_MAX_WORKERS,
         limits: Limits | None = None,
+        hooks: Iterable[object] = (),
     ) -> None:
         if write_ahead not in ("calls", "effects"):
             raise ConfigurationError(
@@ -126,6 +129,7 @@ class IntentusRuntime(Registering, Calling, Replaying):
             environments=Environments(compiled, limits),
             gates=Gates(limits, clock),
         )
+        self._hooks = hooks_of(hooks, clock, self._engine.world.redacted)
         self._router = self._engine.router = IntentRouter(
             self.registry,
             compiled,
@@ -133,7 +137,9 @@ class IntentusRuntime(Registering, Calling, Replaying):
             max_depth=max_depth,
             gates=self._engine.gates,
             spending=Spending(compiled.budgets, self.store, clock) if compiled.budgets else None,
+            hooks=self._hooks,
         )
+        self._engine.awaits_hooks = self._hooks is not None and self._hooks.awaits
         self._world, self._environments = self._engine.world, self._engine.environments
         if verify_replay:
             self._engine.on_recorded = self._verify_replay
@@ -148,6 +154,11 @@ class IntentusRuntime(Registering, Calling, Replaying):
     def policy(self) -> Policy:
         """The policy in force."""
         return self._router.policy
+
+    @property
+    def awaits(self) -> bool:
+        """Whether agents or hooks are coroutine functions, so that some executions need `route_async`."""
+        return self.registry.awaits or self._engine.awaits_hooks
 
     @property
     def abandoned(self) -> tuple[Abandoned, ...]:
@@ -174,6 +185,7 @@ class IntentusRuntime(Registering, Calling, Replaying):
             max_abandoned=self._max_abandoned,
             max_workers=self._max_workers,
             limits=self._engine.gates.limits,
+            hooks=() if self._hooks is None else self._hooks.given,
         )
         other.registry.copy(self.registry)
         return other

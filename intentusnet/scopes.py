@@ -13,9 +13,11 @@ from collections.abc import Iterator
 from itertools import count
 from random import Random
 from threading import Lock, get_ident
-from typing import Any
+from typing import Any, TypeVar
 
 from intentusnet.transcript import Question
+
+T = TypeVar("T")
 
 
 def running_task() -> Any:
@@ -65,10 +67,21 @@ inside_effect: contextvars.ContextVar[Question | None] = contextvars.ContextVar(
 )
 
 
+def entered(variable: contextvars.ContextVar[T], value: T) -> contextvars.Token[T]:
+    """Sets a variable of the context, to be reset later.
+
+    Where it has had no value, resetting it takes it out, and CPython is left with a dangling pointer if it is
+    read meanwhile: by what a garbage collection calls, such as a callback that asks for the patched time. So
+    it is first given the value that it has by default.
+    """
+    variable.set(variable.get())
+    return variable.set(value)
+
+
 @contextlib.contextmanager
 def covered(question: Question) -> Iterator[None]:
     """While it lasts, what running code asks of the world is part of the answer to that question."""
-    token = inside_effect.set(question)
+    token = entered(inside_effect, question)
     try:
         yield
     finally:

@@ -16,7 +16,7 @@ holds for every replay.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Final, NamedTuple, Protocol
 
@@ -31,6 +31,9 @@ ADMISSION: Final = "admission"
 LIMITS: Final = "limits"
 RETRY: Final = "retry"
 _ADMISSIONS: Final = {LIMITS: 0, RETRY: 1}
+#: What the names of admissions begin with that guards decide, and the first of their places.
+GUARD: Final = "guard:"
+FIRST_GUARD: Final = len(_ADMISSIONS)
 
 #: Kinds that may act on the world: what is asked is in the log before it is done.
 ACTING_KINDS: Final = frozenset({"agent", "effect", "http", "process", "route"})
@@ -138,6 +141,16 @@ def admission_question(name: str, attempt: int | None = None) -> Question:
     return Question(admission_scope(attempt), _ADMISSIONS[name], ADMISSION, name)
 
 
+def guard_question(guard: str, place: int) -> Question:
+    """The question whether a guard lets an execution call anybody.
+
+    Args:
+        guard: its name.
+        place: its place, from `FIRST_GUARD`.
+    """
+    return Question(ADMISSION, place, ADMISSION, f"{GUARD}{guard}")
+
+
 class Answer(NamedTuple):
     """What came back, a value or an error, as bytes of ``values``.
 
@@ -217,6 +230,18 @@ class Session(Protocol):
         ...
 
 
+class Door(NamedTuple):
+    """What is on record of the guards of an execution.
+
+    Args:
+        verdicts: what guards were asked, and have said, in that order.
+        is_passed: agents have been called, so that all guards have let it in.
+    """
+
+    verdicts: Sequence[tuple[Question, Answer]] = ()
+    is_passed: bool = False
+
+
 class RoutedSession(Session, Protocol):
     """A session that the router itself asks, too: whether calls may be made."""
 
@@ -225,6 +250,10 @@ class RoutedSession(Session, Protocol):
 
         Whoever has a verdict from here needs no other: it holds whatever the limits are now.
         """
+        ...
+
+    def door(self) -> Door:
+        """What is on record of the guards."""
         ...
 
     def refuse(self, question: Question, answer: Answer) -> Answer:

@@ -77,7 +77,7 @@ def command(
             envelope = runtime.envelope(intent, value, **chosen)
             values.encode(envelope.payload)
             answer: Plan | AgentResponse = runtime.plan(envelope)
-        elif runtime.registry.awaits:
+        elif runtime.awaits:
             import asyncio
 
             answer = asyncio.run(runtime.route_async(intent, value, durability=durability, **chosen))

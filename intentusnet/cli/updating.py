@@ -122,7 +122,7 @@ def recorded_anew(record: ExecutionRecord, runtime: IntentusRuntime) -> Executio
         )
     request = Request(envelope, values.encode(envelope.payload), record.parent, record.depth)
     router = runtime.configure(store=store).router
-    if runtime.registry.awaits:
+    if runtime.awaits:
         import asyncio
 
         response = asyncio.run(router.route_request_async(request))

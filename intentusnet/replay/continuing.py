@@ -20,12 +20,14 @@ from intentusnet.record import RecordedQuestion
 from intentusnet.replay.differences import ABSENT, encoded_differences
 from intentusnet.replay.divergence import Divergence, DivergenceKind, label, misfitting, told
 from intentusnet.replay.live import LiveSession
+from intentusnet.routing.guarding import by_guards
 from intentusnet.transcript import (
     ABSENT_ANSWERS,
     ADMISSION,
     ROOT_SCOPE,
     TELLING_KINDS,
     Answer,
+    Door,
     Question,
     Ticket,
     attempt_scope,
@@ -166,6 +168,10 @@ class ContinuedSession:
     def recalled(self, verdict: RecordedQuestion) -> Answer | None:
         """The answer of a verdict on record, which holds."""
         return verdict.answer
+
+    def door(self) -> Door:
+        """See `RoutedSession.door`."""
+        return Door(by_guards(self._verdicts.values()), any(q.kind == "agent" for q in self._root.values()))
 
     def refuse(self, question: Question, answer: Answer) -> Answer:
         """See `RoutedSession.refuse`."""

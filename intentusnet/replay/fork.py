@@ -26,6 +26,7 @@ from intentusnet.transcript import (
     ROOT_SCOPE,
     TELLING_KINDS,
     Answer,
+    Door,
     Question,
     Ticket,
     attempt_of,
@@ -169,6 +170,13 @@ class ForkSession(ContinuedSession):
         if verdict.answer is not None:
             self._live.tell(Question(*verdict[:-1]), verdict.answer)
         return verdict.answer
+
+    def door(self) -> Door:
+        """See `RoutedSession.door`. It is another execution, with a door of its own; what was said holds."""
+        verdicts = super().door().verdicts
+        for question, answer in verdicts:
+            self._live.tell(question, answer)
+        return Door(verdicts)
 
     def answer(self, question: Question, recorded: RecordedQuestion) -> Ticket:
         """Gives the answer on record, or the chosen one, and writes it into the new record."""

@@ -34,6 +34,7 @@ from intentusnet.transcript import (
     RETRY,
     ROOT_SCOPE,
     Answer,
+    Door,
     Question,
     Ticket,
 )
@@ -223,6 +224,10 @@ class LiveSession:
 
     def recalls(self, question: Question) -> None:
         """See `RoutedSession.recalls`. What is on record, others know."""
+
+    def door(self) -> Door:
+        """See `RoutedSession.door`. What is on record, others know."""
+        return Door()
 
     def refuse(self, question: Question, answer: Answer) -> Answer:
         """See `RoutedSession.refuse`."""

@@ -28,6 +28,7 @@ from intentusnet.replay.divergence import (
 from intentusnet.replay.sources import asking_line, definition_line
 from intentusnet.replay.strictness import AGENTS_AGAIN, Depth, Reach
 from intentusnet.replay.tapes import Tape
+from intentusnet.routing.guarding import by_guards
 from intentusnet.routing.plan import Plan
 from intentusnet.transcript import (
     ABSENT_ANSWERS,
@@ -35,6 +36,7 @@ from intentusnet.transcript import (
     ROOT_SCOPE,
     TELLING_KINDS,
     Answer,
+    Door,
     Question,
     Ticket,
     attempt_of,
@@ -157,6 +159,10 @@ class ReplaySession:
         else:
             recorded = self._root.get(question.ordinal)
         return None if recorded is None or recorded.name != question.name else recorded.answer
+
+    def door(self) -> Door:
+        """See `RoutedSession.door`. Whatever guards are there now, none of them is asked."""
+        return Door(by_guards(self._verdicts.values()), is_passed=True)
 
     def refuse(self, question: Question, answer: Answer) -> Answer:
         """See `RoutedSession.refuse`. What follows from a verdict on record is compared."""

@@ -17,6 +17,7 @@ from intentusnet.errors import (
     ReplayHalted,
     StillRunning,
 )
+from intentusnet.events import Origin
 from intentusnet.fingerprint import compared_plan
 from intentusnet.ids import Clock, Ids
 from intentusnet.log.entry import Draft
@@ -32,7 +33,7 @@ from intentusnet.replay.resume import ResumeSession, recovery_note
 from intentusnet.response import AgentResponse
 from intentusnet.routing.control import Control
 from intentusnet.routing.plan import Plan
-from intentusnet.routing.router import IntentRouter, Request, check_waits_for
+from intentusnet.routing.router import IntentRouter, Request
 from intentusnet.stores.base import ExecutionStore
 from intentusnet.stores.custody import still_running
 from intentusnet.transcript import Answer, Question
@@ -168,11 +169,11 @@ class Recovering:
         envelope = _envelope(record).model_copy(update={"id": new, "deadline": None, "idempotency_key": None})
         data = values.dumps(record.envelope_tree["payload"])
         request = Request(envelope, data, None, record.depth, control=Control())
-        plan = self._planned(record, request)
+        plan = self._router.guarded(self._planned(record, request))
         fork.check(plan)
         opening = self._opening(plan)._replace(forked_from=ParentLink(record.execution_id, scope, ordinal))
         live = LiveSession(new, request, plan, store=store, clock=self.clock, opening=opening)
-        return self._continue(plan, request, ForkSession(live, fork))
+        return self._continue(plan, request, ForkSession(live, fork), "fork")
 
     def _begun(self, execution_id: str, request: Request) -> None:
         raise NotImplementedError
@@ -210,7 +211,7 @@ class Recovering:
                 found = child_of(record, question, store, taken)
             return None if found is None else self.resume(found.execution_id)
 
-        return self._continue(plan, request, ResumeSession(live, record, child))
+        return self._continue(plan, request, ResumeSession(live, record, child), "resume")
 
     def _planned(self, record: ExecutionRecord, request: Request) -> Plan:
         """The plan of now, if it is the one on record.
@@ -232,13 +233,15 @@ class Recovering:
             )
             fault.divergences = tuple(Divergence(DivergenceKind.PLAN, "", "", *place) for place in places)
             raise fault
-        check_waits_for(*plan.steps)
+        self._router.check_waits_for(plan)
         return plan
 
-    def _continue(self, plan: Plan, request: Request, session: ContinuedSession) -> AgentResponse:
+    def _continue(
+        self, plan: Plan, request: Request, session: ContinuedSession, origin: Origin
+    ) -> AgentResponse:
         self._begun(session.execution_id, request)
         try:
-            return self._router.run(plan, request, session)
+            return self._router.run(plan, request, session, origin)
         except ReplayHalted:
             assert session.diverged is not None
             raise session.diverged from None

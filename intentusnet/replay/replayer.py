@@ -25,6 +25,7 @@ from intentusnet.replay.strictness import AGENTS_AGAIN, Depth, Reach, Strictness
 from intentusnet.replay.tripwire import watched
 from intentusnet.routing.control import Control
 from intentusnet.routing.drivers import drive
+from intentusnet.routing.guarding import refusal_on_record
 from intentusnet.routing.limits.gates import Holding
 from intentusnet.routing.plan import Plan
 from intentusnet.routing.router import IntentRouter, Request, check_waits_for
@@ -136,6 +137,12 @@ class _Replay:
         """Whether the steps are those on record: with others there is nothing to go on with."""
         return [agent.name for agent in self.plan.steps] == list(self.record.plan_tree["steps"])
 
+    @property
+    def refusal(self) -> Outcome | None:
+        """The end of an execution that a guard has refused; guards are not asked again."""
+        error = refusal_on_record(self.session) if self.plan.gated else None
+        return None if error is None else Outcome(ok=False, data=error)
+
     def touched(self, scope: str) -> Callable[[str, tuple[Any, ...]], BaseException]:
         """What the tripwire calls for code in a scope."""
 
@@ -232,6 +239,9 @@ def _run(replay: _Replay, world: World) -> Outcome | None:
         with replay.watched(attempt):
             return call_agent(agent, attempt, replay.request, session, world)
 
+    refusal = replay.refusal
+    if refusal is not None:
+        return refusal
     try:
         return drive(plan, session, invoke)
     except ReplayHalted:
@@ -257,6 +267,9 @@ async def _run_async(replay: _Replay, world: World) -> Outcome | None:
         with replay.watched(attempt):
             return await call_agent_awaiting(agent, attempt, request, session, world)
 
+    refusal = replay.refusal
+    if refusal is not None:
+        return refusal
     try:
         return await drive_async(plan, session, invoke, Control(), world.off_loop)
     except ReplayHalted:

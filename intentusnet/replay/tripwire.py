@@ -29,6 +29,8 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any, Final
 
+from intentusnet.scopes import entered
+
 #: Told of the event and its arguments; returns what is raised in the code that caused it.
 OnTouch = Callable[[str, tuple[Any, ...]], BaseException]
 
@@ -79,7 +81,7 @@ _IMPORT: Final = "<frozen importlib._bootstrap>"
 def watched(on_touch: OnTouch) -> Iterator[None]:
     """While it lasts, code in this context that touches the world is unwound by what `on_touch` returns."""
     _install()
-    token = _watching.set(on_touch)
+    token = entered(_watching, on_touch)
     try:
         yield
     finally:
@@ -114,7 +116,7 @@ def _hook(event: str, args: tuple[Any, ...]) -> None:
     on_touch = _watching.get()
     if on_touch is None or _is_harmless(event, args):
         return
-    token = _watching.set(None)
+    token = entered(_watching, None)
     try:
         fault = on_touch(event, args)
     finally:

@@ -18,6 +18,7 @@ from intentusnet.transcript import (
     RETRY,
     ROOT_SCOPE,
     Answer,
+    Door,
     Question,
     Ticket,
     attempt_of,
@@ -216,6 +217,10 @@ class UnrecordedSession:
 
     def recalls(self, question: Question) -> None:
         """See `RoutedSession.recalls`. Nothing is on record."""
+
+    def door(self) -> Door:
+        """See `RoutedSession.door`. Nothing is on record."""
+        return Door()
 
     def refuse(self, question: Question, answer: Answer) -> Answer:
         """See `RoutedSession.refuse`."""

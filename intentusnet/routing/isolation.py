@@ -19,6 +19,7 @@ from intentusnet.errors import ExecutionCancelled
 from intentusnet.ids import Clock
 from intentusnet.response import ErrorCode, ErrorInfo
 from intentusnet.routing.control import LOOK_EVERY, NEVER, TASK_CANCELLED, Control
+from intentusnet.routing.observing import Observed
 from intentusnet.routing.router import Request
 from intentusnet.transcript import Answer, Session
 
@@ -162,6 +163,7 @@ class Isolation:
         Returns:
             What it answered, or that it was cut off.
         """
+        _tell_began(call)
         try:
             match call.agent.definition.isolation:
                 case "thread":
@@ -199,7 +201,9 @@ class Isolation:
             raise result
         if result is None:
             self._leave(Abandoned(call.session.execution_id, call.agent.name, thread))
-            return self._given_up(call)
+            answer = self._given_up(call)
+            _tell_left(call)
+            return answer
         return result
 
     def _wait(
@@ -224,6 +228,7 @@ class Isolation:
 
         if len(self.abandoned) >= self._max_abandoned:
             return self._crowded(call)
+        _tell_began(call)
         loop = asyncio.get_running_loop()
         until = until_us(call.agent, call.request, self._clock)
         task = loop.create_task(body())
@@ -259,6 +264,7 @@ class Isolation:
         task.cancel()
         task.add_done_callback(retrieve)
         self._leave(Abandoned(call.session.execution_id, call.agent.name, task))
+        _tell_left(call)
         return answer
 
     def _leave(self, abandoned: Abandoned) -> None:
@@ -279,6 +285,16 @@ class Isolation:
             details={"abandoned": sorted({one.agent for one in running}), "max": self._max_abandoned},
         )
         return Answer(ok=False, data=error.encode(), refused=True)
+
+
+def _tell_began(call: Call) -> None:
+    if isinstance(call.session, Observed):
+        call.session.began(call.attempt, call.agent.name)
+
+
+def _tell_left(call: Call) -> None:
+    if isinstance(call.session, Observed):
+        call.session.left_behind(call.attempt, call.agent.name)
 
 
 def _set(future: Future[None]) -> None:

@@ -1,8 +1,10 @@
 """`IntentRouter`: from an envelope to a response, by plan, session and driver."""
 
+# Over 400 lines: the seams to sessions, agents and hooks stand beside the router that needs them.
+
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
@@ -10,6 +12,7 @@ from intentusnet import values
 from intentusnet.agents import Agent
 from intentusnet.envelope import IntentEnvelope
 from intentusnet.errors import ConfigurationError
+from intentusnet.events import Origin
 from intentusnet.log.durability import Durability
 from intentusnet.policy.engine import Policy
 from intentusnet.policy.facts import Budgets, recorded_budget
@@ -19,6 +22,7 @@ from intentusnet.response import AgentResponse, AttemptSummary, ErrorInfo
 from intentusnet.routing.attempts import Limited
 from intentusnet.routing.control import NEVER, TASK_CANCELLED, Control
 from intentusnet.routing.drivers import drive
+from intentusnet.routing.guarding import refusal_on_record
 from intentusnet.routing.limits.gates import Arrival, Gates, Holding
 from intentusnet.routing.plan import Plan, make_plan
 from intentusnet.routing.spending import Spending
@@ -110,6 +114,59 @@ class Hands(Protocol):
         ...
 
 
+class Observed(Recorder, Protocol):
+    """A session of an execution whose observers are told what happens in it."""
+
+    def queued(self, agent: str | None, place: int, estimate: int) -> None:
+        """Somebody has to wait; see `Arrival`."""
+        ...
+
+    def closed(self, response: Callable[[], AgentResponse]) -> None:
+        """The execution has its end. The response is made for each observer anew."""
+        ...
+
+    def interrupted(self, fault: BaseException) -> None:
+        """The execution ends without an outcome."""
+        ...
+
+    async def closed_async(self, response: Callable[[], AgentResponse]) -> None:
+        """The same for asynchronous callers."""
+        ...
+
+    async def interrupted_async(self, fault: BaseException) -> None:
+        """The same for asynchronous callers."""
+        ...
+
+
+class Hooked(Protocol):
+    """The hooks of a runtime, as a router knows them."""
+
+    @property
+    def guards(self) -> Sequence[str]:
+        """The names of those who are asked before anybody is called."""
+        ...
+
+    def check_awaited(self) -> None:
+        """Refuses hooks that have to be awaited.
+
+        Raises:
+            ConfigurationError: there are some.
+        """
+        ...
+
+    def admit(self, request: Request, session: Recorder) -> bytes | None:
+        """Asks the guards; returns the encoded error of the first refusal."""
+        ...
+
+    async def admit_async(self, request: Request, session: Recorder) -> bytes | None:
+        """The same for asynchronous callers."""
+        ...
+
+    def observe(self, session: Recorder, request: Request, plan: Plan, origin: Origin) -> Observed:
+        """The session of an execution with its observers, who are told that it has begun."""
+        ...
+
+
 class IntentRouter:
     """Routes intent envelopes to agents.
 
@@ -120,6 +177,7 @@ class IntentRouter:
         max_depth: how many executions one may be nested in.
         gates: the limits.
         spending: the numbers of the policy's budgets; None if it compares none.
+        hooks: what is called around executions; None if there is nothing.
     """
 
     def __init__(
@@ -131,6 +189,7 @@ class IntentRouter:
         max_depth: int,
         gates: Gates,
         spending: Spending | None = None,
+        hooks: Hooked | None = None,
     ) -> None:
         self.registry = registry
         self.policy = policy
@@ -138,6 +197,7 @@ class IntentRouter:
         self._max_depth = max_depth
         self._gates = gates
         self._spending = spending
+        self._hooks = hooks
 
     def route_intent(self, envelope: IntentEnvelope) -> AgentResponse:
         """Routes an envelope, records the execution, and returns how it ended.
@@ -160,7 +220,7 @@ class IntentRouter:
         """Routes a request whose payload is encoded already, such as a child intent's."""
         request = request._replace(control=Control(request.control))
         plan = self.plan(request.envelope, request.depth)
-        check_waits_for(*plan.steps)
+        self.check_waits_for(plan)
         return self.run(plan, request, self._hands.open_session(request, plan))
 
     async def route_request_async(self, request: Request) -> AgentResponse:
@@ -177,48 +237,76 @@ class IntentRouter:
         )
         return await self.run_async(plan, request, session)
 
-    def run(self, plan: Plan, request: Request, session: Recorder) -> AgentResponse:
-        """Runs a plan in a session to its end, and closes it."""
+    def run(self, plan: Plan, request: Request, session: Recorder, origin: Origin = "route") -> AgentResponse:
+        """Runs a plan in a session to its end, and closes it.
+
+        Args:
+            plan: who is called.
+            request: what is routed.
+            session: has begun.
+            origin: why it is run.
+        """
+        observed: Observed | None = None
         try:
             if self._spending is not None:
                 self._spending.get_ready()  # before what is resumed ends, and is on record
-            outcome = self.execute(plan, request, session)
+            if self._hooks is not None:
+                session = observed = self._hooks.observe(session, request, plan, origin)
+            refusal = self._admit(request, session) if plan.gated else None
+            outcome = self.execute(plan, request, session, observed) if refusal is None else _denied(refusal)
             fingerprint = session.close(outcome)
             self._note_usage(request, session)
         except BaseException as fault:
             session.abandon(fault)
+            if observed is not None:
+                observed.interrupted(fault)
             raise
         finally:
             self._hands.ended(session.execution_id)
+        if observed is not None:
+            observed.closed(lambda: _response(session, outcome, fingerprint))
         if fingerprint is not None:
             self._hands.recorded(session.execution_id)
         return _response(session, outcome, fingerprint)
 
-    async def run_async(self, plan: Plan, request: Request, session: Recorder) -> AgentResponse:
+    async def run_async(
+        self, plan: Plan, request: Request, session: Recorder, origin: Origin = "route"
+    ) -> AgentResponse:
         """The same for asynchronous callers."""
         from asyncio import CancelledError
 
         from intentusnet.routing.awaiting import drive_async, finished
 
         control = request.control or Control()
+        observed: Observed | None = None
         try:
-            outcome = await drive_async(
-                plan,
-                session,
-                lambda attempt, stops, taken: self._hands.call_agent_async(
-                    plan.agent(attempt), attempt, _called(request, stops, taken), session
-                ),
-                control,
-                self._hands.off_loop,
-                self._limited(plan, request),
-            )
+            if self._hooks is not None:
+                session = observed = self._hooks.observe(session, request, plan, origin)
+            refusal = await self._admit_async(request, session) if plan.gated else None
+            if refusal is None:
+                outcome = await drive_async(
+                    plan,
+                    session,
+                    lambda attempt, stops, taken: self._hands.call_agent_async(
+                        plan.agent(attempt), attempt, _called(request, stops, taken), session
+                    ),
+                    control,
+                    self._hands.off_loop,
+                    self._limited(plan, request, observed),
+                )
+            else:
+                outcome = _denied(refusal)
             fingerprint = await finished(self._hands.off_loop(lambda: session.close(outcome)), control)
             self._note_usage(request, session)
         except BaseException as fault:
             session.abandon(fault)
+            if observed is not None:
+                await observed.interrupted_async(fault)
             raise
         finally:
             self._hands.ended(session.execution_id)
+        if observed is not None:
+            await observed.closed_async(lambda: _response(session, outcome, fingerprint))
         if fingerprint is not None:
             await self._hands.recorded_async(session.execution_id)
         if control.is_task_cancelled:
@@ -232,8 +320,13 @@ class IntentRouter:
             IntegrityBroken: the policy compares budgets, and the log is damaged.
         """
         budget = None if self._spending is None else self._spending.of(envelope)
-        plan = self._plan(envelope, depth, self.registry, budget)
+        plan = self.guarded(self._plan(envelope, depth, self.registry, budget))
         return replace(plan, gated=True) if self._gates.guard(plan, depth) else plan
+
+    def guarded(self, plan: Plan) -> Plan:
+        """The plan of a new execution, if guards are asked before it calls anybody."""
+        asks = self._hooks is not None and self._hooks.guards and plan.refusal is None
+        return replace(plan, gated=True) if asks else plan
 
     def plan_again(
         self, envelope: IntentEnvelope, record: ExecutionRecord, registry: Registry | None = None
@@ -258,7 +351,9 @@ class IntentRouter:
         if self._spending is not None:
             self._spending.add(request.envelope, session.usage)
 
-    def execute(self, plan: Plan, request: Request, session: RoutedSession) -> Outcome:
+    def execute(
+        self, plan: Plan, request: Request, session: RoutedSession, observed: Observed | None = None
+    ) -> Outcome:
         """Runs a plan in a session: live, or from a record."""
         return drive(
             plan,
@@ -267,14 +362,33 @@ class IntentRouter:
                 plan.agent(attempt), attempt, _called(request, stops, taken), session
             ),
             request.control or NEVER,
-            self._limited(plan, request),
+            self._limited(plan, request, observed),
         )
 
-    def _limited(self, plan: Plan, request: Request) -> Limited | None:
+    def _limited(self, plan: Plan, request: Request, observed: Observed | None) -> Limited | None:
         if not plan.gated:
             return None
-        arrival = Arrival(request.envelope, request.control or NEVER, request.holding)
+        queued = None if observed is None else observed.queued
+        arrival = Arrival(request.envelope, request.control or NEVER, request.holding, queued)
         return Limited(self._gates, arrival, request.depth)
+
+    def _admit(self, request: Request, session: Recorder) -> bytes | None:
+        return refusal_on_record(session) if self._hooks is None else self._hooks.admit(request, session)
+
+    async def _admit_async(self, request: Request, session: Recorder) -> bytes | None:
+        if self._hooks is None:
+            return refusal_on_record(session)
+        return await self._hooks.admit_async(request, session)
+
+    def check_waits_for(self, plan: Plan) -> None:
+        """Refuses asynchronous agents and hooks where nobody awaits them.
+
+        Raises:
+            ConfigurationError: there are some.
+        """
+        check_waits_for(*plan.steps)
+        if self._hooks is not None:
+            self._hooks.check_awaited()
 
 
 def _called(request: Request, control: Control, taken: Holding) -> Request:
@@ -296,6 +410,10 @@ def check_waits_for(*agents: Agent) -> None:
                 f"agent {agent.name!r} is asynchronous, and nobody awaits it here",
                 hint="Await `route_async`, `replay_async` and their like; the command line does.",
             )
+
+
+def _denied(error: bytes) -> Outcome:
+    return Outcome(ok=False, data=error)
 
 
 def _response(session: Recorder, outcome: Outcome, fingerprint: str | None) -> AgentResponse:

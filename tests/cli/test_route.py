@@ -206,3 +206,44 @@ def test_every_error_code_has_an_exit_code(code):
     """Codes without an exit code of their own end with 4, and none ends with 0."""
     own = {"CAPABILITY_NOT_FOUND": 3, "POLICY_DENIAL": 5, "IN_DOUBT": 14, "VALIDATION_ERROR": 2}
     assert exit_code_of(ErrorInfo(code=code, message="")) == own.get(code.value, 4)
+
+
+HOOKED = """
+from intentusnet import IntentusRuntime, Refused
+
+
+class Door:
+    def before(self, envelope):
+        if envelope.payload == "broken":
+            raise ValueError("the guard is broken")
+        if envelope.payload != "friend":
+            raise Refused("not you", code=envelope.payload)
+
+    {asynchronous}def after(self, envelope, response):
+        raise ValueError("the observer is broken")
+
+
+runtime = IntentusRuntime(hooks=[Door()])
+runtime.agent("echo", handles="say", side_effect="read_only")(lambda payload: payload)
+"""
+
+
+@pytest.mark.parametrize("asynchronous", ["", "async "])
+@pytest.mark.parametrize(
+    ("payload", "code", "error", "warned"),
+    [
+        ("friend", 0, None, "`after` of hook 'Door' has raised ValueError: the observer is broken"),
+        ("POLICY_DENIAL", 5, "POLICY_DENIAL", ""),
+        ("UNAUTHORIZED", 4, "UNAUTHORIZED", ""),
+        ("broken", 5, "POLICY_DENIAL", "`before` of hook 'Door' has raised ValueError: the guard is broken"),
+    ],
+)
+def test_hooks_of_the_app_are_called(app, run_process, asynchronous, payload, code, error, warned):
+    """Refusals have the exit code of their error, and what raises is a warning on stderr, without a trace."""
+    Path("hooked.py").write_text(HOOKED.format(asynchronous=asynchronous))
+    ran = run_process("route", "say", json.dumps(payload), "--app", "hooked:runtime")
+    assert (ran.code, (ran.json["error"] or {"code": None})["code"]) == (code, error)
+    assert "Traceback" not in ran.stderr
+    assert warned in ran.stderr and ("HookWarning" in ran.stderr) is bool(warned)
+    shown = run_process("show", ran.json["execution_id"]).json
+    assert shown["questions"][0]["name"] == "guard:Door"

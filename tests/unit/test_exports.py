@@ -19,6 +19,12 @@ NAMES = [
     "AgentResponse",
     "AsyncBound",
     "AsyncContext",
+    "AttemptBegan",
+    "AttemptCutOff",
+    "AttemptEnded",
+    "AttemptLeftBehind",
+    "AttemptQueued",
+    "AttemptRetried",
     "AttemptSummary",
     "Breaker",
     "Caller",
@@ -31,9 +37,15 @@ NAMES = [
     "DivergenceKind",
     "ErrorCode",
     "ErrorInfo",
+    "Event",
+    "ExecutionClosed",
+    "ExecutionInterrupted",
+    "ExecutionOpened",
     "ExecutionRecord",
     "ExecutionStore",
     "FileExecutionStore",
+    "Hook",
+    "HookWarning",
     "IntentEnvelope",
     "IntentRef",
     "IntentusError",
@@ -47,6 +59,7 @@ NAMES = [
     "Rate",
     "RecoveryRule",
     "Redaction",
+    "Refused",
     "ReplayReport",
     "ReplayWarning",
     "Retry",
@@ -88,9 +101,10 @@ REGISTERING = {
 RUNTIME = {
     "__init__": (
         "self, *, store, policy, clock, ids, environ, write_ahead, max_depth, capture, verify_replay, "
-        "max_abandoned, max_workers, limits"
+        "max_abandoned, max_workers, limits, hooks"
     ),
     "abandoned": None,
+    "awaits": None,
     "cancel": "self, execution_id, reason",
     "close": "self",
     "configure": "self, *, store, policy",

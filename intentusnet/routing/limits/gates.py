@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import threading
 import weakref
+from collections.abc import Callable
 from fractions import Fraction
 from typing import NamedTuple
 
@@ -34,11 +35,13 @@ class Arrival(NamedTuple):
         envelope: of the execution: its caller, tenant, priority and deadline count.
         control: whether it may go on.
         holding: where it has a place already.
+        queued: told who has to wait, for people, at which place, and for how long at a guess, in nanoseconds.
     """
 
     envelope: IntentEnvelope
     control: Control
     holding: Holding = ()
+    queued: Callable[[str | None, int, int], None] | None = None
 
 
 class Gates:

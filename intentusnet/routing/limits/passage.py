@@ -102,6 +102,8 @@ class Passage:
         if verdict.decision == "refused":
             self._refuse(verdict.error())
         elif verdict.decision == "queued":
+            if self._arrival.queued is not None:
+                self._arrival.queued(self._name, verdict.place, verdict.estimate)
             yield from self._wait(queue, turn, deadline)
             told["waited"] = values.tree(gates.now() - began)
             self._look_round(queue, verdict)

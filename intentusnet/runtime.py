@@ -28,6 +28,7 @@ from intentusnet.replay.environment import Environments
 from intentusnet.replay.live import Opening, WriteAhead
 from intentusnet.replay.replaying import Replaying
 from intentusnet.routing.isolation import DEFAULT_MAX_ABANDONED, Abandoned, Isolation
+from intentusnet.routing.keys import InFlight, Keys, check_in_flight
 from intentusnet.routing.plan import Plan
 from intentusnet.routing.router import IntentRouter, Request
 from intentusnet.routing.spending import Spending
@@ -58,9 +59,12 @@ class IntentusRuntime(Registering, Calling, Replaying):
             have to be cut off, too, are not called. See docs/timeouts.md.
         max_workers: so many processes may run agents whose isolation is "process"; while all of them do, such
             agents are not called.
+        in_flight: a request whose idempotency key is that of an execution under way waits for its end
+            ("wait"), or is refused ("refuse"). See docs/idempotency.md.
 
     Raises:
         InvalidPolicy: the policy is malformed.
+        InvalidInput: there is no such choice for what is in flight.
         ConfigurationError: another argument makes no sense.
     """
 
@@ -78,6 +82,7 @@ class IntentusRuntime(Registering, Calling, Replaying):
         verify_replay: bool = False,
         max_abandoned: int = DEFAULT_MAX_ABANDONED,
         max_workers: int = DEFAULT_MAX_WORKERS,
+        in_flight: InFlight = "wait",
     ) -> None:
         if write_ahead not in ("calls", "effects"):
             raise ConfigurationError(
@@ -93,6 +98,7 @@ class IntentusRuntime(Registering, Calling, Replaying):
             raise ConfigurationError(
                 "max_workers makes no sense", expected="0 or more", got=repr(max_workers)
             )
+        check_in_flight(in_flight)
         self.registry = Registry()
         self.clock = clock
         self.ids = ids
@@ -103,6 +109,7 @@ class IntentusRuntime(Registering, Calling, Replaying):
         self._max_depth = max_depth
         self._max_abandoned = max_abandoned
         self._max_workers = max_workers
+        self._in_flight: InFlight = in_flight
         self._capture = capture_of(capture)
         if verify_replay and self.store is None:
             raise ConfigurationError(
@@ -126,6 +133,7 @@ class IntentusRuntime(Registering, Calling, Replaying):
             self._engine,
             max_depth=max_depth,
             spending=Spending(compiled.budgets, self.store, clock) if compiled.budgets else None,
+            keys=None if self.store is None else Keys(self.store, clock, in_flight),
         )
         self._world, self._environments = self._engine.world, self._engine.environments
         if verify_replay:
@@ -166,6 +174,7 @@ class IntentusRuntime(Registering, Calling, Replaying):
             verify_replay=self._engine.on_recorded is not None,
             max_abandoned=self._max_abandoned,
             max_workers=self._max_workers,
+            in_flight=self._in_flight,
         )
         other.registry.copy(self.registry)
         return other

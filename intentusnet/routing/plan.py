@@ -8,6 +8,7 @@ plan can be made again and compared.
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Any, Final
@@ -61,6 +62,7 @@ class Plan:
         steps: the agents that are called, in order; attempt k calls step k.
         race: whether the first success decides a parallel execution.
         refusal: why nobody is called.
+        is_given: whether the refusal came before the plan, which cannot find it again: it is on record.
         budget: the numbers that the policy decided on, by their names; None if it compares none.
     """
 
@@ -70,10 +72,13 @@ class Plan:
     race: bool = False
     refusal: ErrorInfo | None = None
     budget: Budgets | None = None
+    is_given: bool = False
 
     def tree(self) -> dict[str, Any]:
         """The plan as it stands in the log."""
         told = {} if self.budget is None else {"budget": values.tree(dict(self.budget))}
+        if self.is_given and self.refusal is not None:
+            told["refusal"] = self.refusal.tree()
         return {
             "candidates": [candidate.tree() for candidate in self.candidates],
             "steps": [agent.name for agent in self.steps],
@@ -134,6 +139,16 @@ def make_plan(
     candidates = tuple([Candidate(agent, stage.decide(agent_facts(agent))) for agent in agents])
     plan = _plan(candidates, options.strategy, options.prefer)
     return replace(plan, budget=budget) if policy.budgets else plan
+
+
+def refused(envelope: IntentEnvelope, refusal: ErrorInfo) -> Plan:
+    """The plan of a request that is refused before anybody has decided about it."""
+    return Plan(envelope.routing.strategy, (), (), refusal=refusal, is_given=True)
+
+
+def refusal_on_record(plan: Mapping[str, Any]) -> ErrorInfo | None:
+    """Why the request of a recorded plan was `refused`; None if it was not."""
+    return ErrorInfo.from_tree(plan["refusal"]) if "refusal" in plan else None
 
 
 # Without a policy, the same plans come again and again.

@@ -17,7 +17,8 @@ from intentusnet.registry import Registry
 from intentusnet.response import AgentResponse, AttemptSummary, ErrorInfo
 from intentusnet.routing.control import NEVER, TASK_CANCELLED, Control
 from intentusnet.routing.drivers import drive
-from intentusnet.routing.plan import Plan, make_plan
+from intentusnet.routing.keys import InFlight, Keyed, Keys
+from intentusnet.routing.plan import Plan, make_plan, refusal_on_record, refused
 from intentusnet.routing.spending import Spending
 from intentusnet.routing.strategies import Outcome
 from intentusnet.transcript import Answer, Session
@@ -39,6 +40,8 @@ class Request(NamedTuple):
         durability: "disk", "os" or "async" for this execution; None for the store's own.
         control: whether it may go on: its own once it is under way, before that the one of who asks for it.
             None where nobody can stop it, as in a replay.
+        in_flight: whether it waits, or is refused, while an execution with its idempotency key is under way;
+            None for the runtime's own choice.
     """
 
     envelope: IntentEnvelope
@@ -47,6 +50,12 @@ class Request(NamedTuple):
     depth: int = 0
     durability: Durability | None = None
     control: Control | None = None
+    in_flight: InFlight | None = None
+
+    @property
+    def is_keyed(self) -> bool:
+        """Whether it has an idempotency key that counts: that of a child is only handed to its agents."""
+        return self.parent is None and self.envelope.idempotency_key is not None
 
 
 class Recorder(Session, Protocol):
@@ -69,6 +78,13 @@ class Recorder(Session, Protocol):
     def attempts(self) -> tuple[tuple[str, Answer], ...]:
         """Each agent that was called and its answer, in the order of the plan."""
         ...
+
+
+class Opened(NamedTuple):
+    """An execution that has begun, and is to be run."""
+
+    plan: Plan
+    session: Recorder
 
 
 class Hands(Protocol):
@@ -114,6 +130,7 @@ class IntentRouter:
         hands: sessions, and the calls of agents.
         max_depth: how many executions one may be nested in.
         spending: the numbers of the policy's budgets; None if it compares none.
+        keys: idempotency keys; None where nothing is recorded, so that they mean nothing.
     """
 
     def __init__(
@@ -124,12 +141,14 @@ class IntentRouter:
         *,
         max_depth: int,
         spending: Spending | None = None,
+        keys: Keys | None = None,
     ) -> None:
         self.registry = registry
         self.policy = policy
         self._hands = hands
         self._max_depth = max_depth
         self._spending = spending
+        self._keys = keys
 
     def route_intent(self, envelope: IntentEnvelope) -> AgentResponse:
         """Routes an envelope, records the execution, and returns how it ended.
@@ -151,9 +170,11 @@ class IntentRouter:
     def route_request(self, request: Request) -> AgentResponse:
         """Routes a request whose payload is encoded already, such as a child intent's."""
         request = request._replace(control=Control(request.control))
-        plan = self.plan(request.envelope, request.depth)
-        check_waits_for(*plan.steps)
-        return self.run(plan, request, self._hands.open_session(request, plan))
+        if self._keys is None or not request.is_keyed:
+            opened = self._open(request)
+            return self.run(opened.plan, request, opened.session)
+        found = self._asked(request, self._keys, awaits=False).once()
+        return found if isinstance(found, AgentResponse) else self.run(found.plan, request, found.session)
 
     async def route_request_async(self, request: Request) -> AgentResponse:
         """The same for asynchronous callers."""
@@ -161,6 +182,12 @@ class IntentRouter:
 
         control = Control(request.control)
         request = request._replace(control=control)
+        if self._keys is not None and request.is_keyed:
+            asked = self._asked(request, self._keys, awaits=True)
+            found = await asked.once_async(self._hands.off_loop, control)
+            if isinstance(found, AgentResponse):
+                return found
+            return await self.run_async(found.plan, request, found.session)
         if self._spending is not None and not self._spending.is_ready:
             await finished(self._hands.off_loop(self._spending.get_ready), control)
         plan = self.plan(request.envelope, request.depth)
@@ -168,6 +195,20 @@ class IntentRouter:
             self._hands.off_loop(lambda: self._hands.open_session(request, plan)), control
         )
         return await self.run_async(plan, request, session)
+
+    def _open(self, request: Request, refusal: ErrorInfo | None = None, *, awaits: bool = False) -> Opened:
+        """Begins an execution; one that is refused already calls nobody."""
+        envelope = request.envelope
+        plan = self.plan(envelope, request.depth) if refusal is None else refused(envelope, refusal)
+        if not awaits:
+            check_waits_for(*plan.steps)
+        return Opened(plan, self._hands.open_session(request, plan))
+
+    def _asked(self, request: Request, keys: Keys, *, awaits: bool) -> Keyed[Opened]:
+        def begin(refusal: ErrorInfo | None) -> Opened:
+            return self._open(request, refusal, awaits=awaits)
+
+        return keys.asked(request.envelope, request.payload, request.in_flight, begin)
 
     def run(self, plan: Plan, request: Request, session: Recorder) -> AgentResponse:
         """Runs a plan in a session to its end, and closes it."""
@@ -230,10 +271,15 @@ class IntentRouter:
     ) -> Plan:
         """Who would be called with the budgets that were there then, and why.
 
+        Nobody, if the request was refused before there was a plan.
+
         Args:
             envelope, record: the request, and its record.
             registry: the agents; those of now if None.
         """
+        refusal = refusal_on_record(record.plan_tree)
+        if refusal is not None:
+            return refused(envelope, refusal)
         agents = self.registry if registry is None else registry
         return self._plan(envelope, record.depth, agents, recorded_budget(record.plan_tree))
 

@@ -97,7 +97,7 @@ def test_a_key_is_its_callers(shop: Shop) -> None:
 
 
 def test_children_are_executed_whatever_their_key(shop: Shop) -> None:
-    """Each is an execution of its own: not its brother's, not the one of a caller outside, and none for him."""
+    """Each is an execution of its own; none is answered by a caller's from outside, or holds a key of his."""
     runtime = shop.runtime
 
     @runtime.agent("desk", handles="desk", side_effect="read_only")

@@ -5,11 +5,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from helpers.processes import PATIENCE_S
+from helpers.processes import PATIENCE_S, Background
 from helpers.runtimes import replays
 from helpers.shops import Routes, Shop, count, same
 
-from intentusnet import Caller, Context, ErrorCode, IntentEnvelope, IntentusRuntime, effect
+from intentusnet import AgentResponse, Caller, Context, ErrorCode, IntentEnvelope, IntentusRuntime, effect
 from intentusnet.stores.base import ExecutionStore
 
 
@@ -137,40 +137,56 @@ def test_a_request_that_nobody_was_called_for_may_be_tried_again(store: Executio
         replays(runtime, one)
 
 
+def cancelled(shop: Shop, intent: str, payload: Any) -> AgentResponse:
+    """The response of an execution with key "k" that is cancelled as soon as its agent says `shop.begun`."""
+    shop.begun.clear()
+    asked = Background(lambda: shop.runtime.route(intent, payload, idempotency_key="k", caller=str(payload)))
+    assert shop.begun.wait(PATIENCE_S)
+    assert shop.runtime.store is not None
+    assert shop.runtime.cancel(shop.runtime.store.resolve("@last"))
+    response: AgentResponse = asked.result()
+    return response
+
+
 def test_what_was_cut_off_before_it_did_anything_may_be_tried_again(shop: Shop) -> None:
-    """A reader whose time was up has done nothing; one whose effect was done keeps the key."""
+    """A reader that was cut off has answered nothing; only where its effect was done it keeps the key."""
 
     @effect(side_effect="reversible")
     def write() -> None:
         shop.calls.append("written")
 
-    @shop.runtime.agent("reader", handles="read", side_effect="read_only", isolation="thread", timeout=0.05)
+    @shop.runtime.agent("reader", handles="read", side_effect="read_only", isolation="thread")
     def reader(payload: Any, ctx: Context) -> Any:
-        if payload is None:
+        if payload == "acts":
             ctx.effect("write", write)
+        shop.begun.set()
         assert shop.go.wait(PATIENCE_S)
 
-    codes = [shop.runtime.route("read", "x", idempotency_key="k") for _ in range(2)]
-    assert [one.from_record for one in codes] == [False, False]
-    codes = [shop.runtime.route("read", None, idempotency_key="k2") for _ in range(2)]
+    for _ in range(2):
+        told = cancelled(shop, "read", "only reads")
+        assert told.error is not None and (told.error.code, told.from_record) == ("CANCELLED", False)
+    told = cancelled(shop, "read", "acts")
+    again = shop.runtime.route("read", "acts", idempotency_key="k", caller="acts")
     shop.go.set()
-    assert [one.error and one.error.code for one in codes] == ["AGENT_TIMEOUT"] * 2
-    assert [one.from_record for one in codes] == [False, True]
+    assert told.error is not None and told.error.code == "CANCELLED"
+    assert again.from_record and same(told, again)
     assert shop.calls == ["written"]
 
 
 def test_what_is_in_doubt_keeps_its_key(shop: Shop) -> None:
     """An agent that may have acted is not called again: its IN_DOUBT is the response on record."""
 
-    @shop.runtime.agent("writer", handles="write", isolation="thread", timeout=0.05)
+    @shop.runtime.agent("writer", handles="write", isolation="thread")
     def writer() -> None:
         shop.calls.append("called")
+        shop.begun.set()
         assert shop.go.wait(PATIENCE_S)
 
-    told = [shop.runtime.route("write", idempotency_key="k") for _ in range(2)]
+    told = cancelled(shop, "write", None)
+    again = shop.runtime.route("write", idempotency_key="k", caller="None")
     shop.go.set()
-    assert [one.error and one.error.code for one in told] == ["IN_DOUBT"] * 2
-    assert [one.from_record for one in told] == [False, True]
+    assert told.error is not None and told.error.code == "IN_DOUBT"
+    assert again.from_record and same(told, again)
     assert shop.calls == ["called"]
 
 

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from helpers.processes import PATIENCE_S, Background
 from helpers.runtimes import replays
 from helpers.shops import Routes, Shop, count, same
 
-from intentusnet import AgentResponse, ErrorCode, IntentusRuntime
+from intentusnet import AgentResponse, AsyncBound, ErrorCode, FileExecutionStore, IntentusRuntime
 from intentusnet.errors import InvalidInput
 from intentusnet.idempotency import key_digest
 
@@ -134,7 +135,7 @@ def test_a_task_that_waits_can_be_cancelled(shop: Shop, holder: Background, turn
             await asyncio.sleep(0)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
-            await task
+            await asyncio.wait_for(task, PATIENCE_S)
 
     asyncio.run(cancelled())
     assert count(shop) == 1
@@ -157,6 +158,39 @@ def test_an_execution_that_was_interrupted_is_in_doubt(shop: Shop, route: Routes
     again = route("breaks", 5, idempotency_key="k")
     assert same(ended, again) and again.from_record and again.payload == {"paid": 5}
     assert shop.calls == [5]
+
+
+def test_what_ends_between_two_looks_is_not_in_doubt(shop: Shop, holder: Background) -> None:
+    """It was open at the first look, and nobody ran it at the second, because it had ended."""
+    assert shop.runtime.store is not None
+    custody = shop.runtime.store.custody
+    is_running = custody.is_running
+
+    def ends_first(execution_id: str, runner: str | None) -> bool:
+        shop.go.set()
+        holder.result()
+        return is_running(execution_id, runner)
+
+    custody.is_running = ends_first  # type: ignore[method-assign] - the moment cannot be met otherwise
+    response = shop.runtime.route("slow", 5, idempotency_key="k")
+    assert response.from_record and same(response, holder.result())
+
+
+def test_who_has_begun_is_seen_whatever_the_durability(tmp_path: Path) -> None:
+    """By other processes, which have another object of the store: what is not written yet they cannot see."""
+    never = AsyncBound(entries=10_000, milliseconds=3_600_000)
+    with (
+        IntentusRuntime(store=FileExecutionStore(tmp_path, "async", async_bound=never)) as one,
+        IntentusRuntime(store=FileExecutionStore(tmp_path)) as other,
+    ):
+        shops = Shop(one), Shop(other)
+        running = Background(lambda: one.route("slow", 5, idempotency_key="k"))
+        assert shops[0].begun.wait(PATIENCE_S)
+        refused = other.route("slow", 5, idempotency_key="k", in_flight="refuse")
+        assert refused.error is not None and refused.error.code is ErrorCode.AGENT_UNAVAILABLE
+        shops[0].go.set()
+        assert refused.error.details["execution_id"] == running.result().execution_id
+        assert shops[1].calls == []
 
 
 def test_a_choice_that_there_is_not_is_refused(shop: Shop) -> None:

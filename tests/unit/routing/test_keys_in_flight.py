@@ -176,6 +176,22 @@ def test_what_ends_between_two_looks_is_not_in_doubt(shop: Shop, holder: Backgro
     assert response.from_record and same(response, holder.result())
 
 
+def test_who_has_the_lock_looks_again(shop: Shop) -> None:
+    """Between the first look and the lock, somebody else may have begun, and even ended."""
+    assert shop.runtime.store is not None
+    custody = shop.runtime.store.custody
+    claim = custody.claim
+
+    def late(name: str) -> Any:
+        custody.claim = claim  # type: ignore[method-assign] - as it was
+        assert not shop.runtime.route("pay", 5, idempotency_key="k").from_record
+        return claim(name)
+
+    custody.claim = late  # type: ignore[method-assign] - the moment cannot be met otherwise
+    assert shop.runtime.route("pay", 5, idempotency_key="k").from_record
+    assert shop.calls == [5]
+
+
 def test_who_has_begun_is_seen_whatever_the_durability(tmp_path: Path) -> None:
     """By other processes, which have another object of the store: what is not written yet they cannot see."""
     never = AsyncBound(entries=10_000, milliseconds=3_600_000)

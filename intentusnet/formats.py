@@ -76,8 +76,8 @@ def check_opened(body: Any) -> None:
         _check(candidate, _CANDIDATE)
     for name, amount in plan.get("budget", {}).items():
         _check_kind(values.untag(amount), (int, float, type(None)), f"the budget {name}")
-    if "refusal" in plan:
-        ErrorInfo.from_tree(plan["refusal"])
+    if "refused" in plan:
+        ErrorInfo.from_tree(plan["refused"])
     for step in plan["steps"]:
         _check_kind(step, _TEXT, "a step")
     for link in (body["parent"], body.get("forked_from")):

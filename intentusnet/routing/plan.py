@@ -78,7 +78,7 @@ class Plan:
         """The plan as it stands in the log."""
         told = {} if self.budget is None else {"budget": values.tree(dict(self.budget))}
         if self.is_given and self.refusal is not None:
-            told["refusal"] = self.refusal.tree()
+            told["refused"] = self.refusal.tree()
         return {
             "candidates": [candidate.tree() for candidate in self.candidates],
             "steps": [agent.name for agent in self.steps],
@@ -141,14 +141,14 @@ def make_plan(
     return replace(plan, budget=budget) if policy.budgets else plan
 
 
-def refused(envelope: IntentEnvelope, refusal: ErrorInfo) -> Plan:
+def refused_plan(envelope: IntentEnvelope, refusal: ErrorInfo) -> Plan:
     """The plan of a request that is refused before anybody has decided about it."""
     return Plan(envelope.routing.strategy, (), (), refusal=refusal, is_given=True)
 
 
-def refusal_on_record(plan: Mapping[str, Any]) -> ErrorInfo | None:
-    """Why the request of a recorded plan was `refused`; None if it was not."""
-    return ErrorInfo.from_tree(plan["refusal"]) if "refusal" in plan else None
+def recorded_refusal(plan: Mapping[str, Any]) -> ErrorInfo | None:
+    """Why a recorded request was refused before there was a plan; None if it was not."""
+    return ErrorInfo.from_tree(plan["refused"]) if "refused" in plan else None
 
 
 # Without a policy, the same plans come again and again.

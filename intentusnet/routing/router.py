@@ -18,7 +18,7 @@ from intentusnet.response import AgentResponse, AttemptSummary, ErrorInfo
 from intentusnet.routing.control import NEVER, TASK_CANCELLED, Control
 from intentusnet.routing.drivers import drive
 from intentusnet.routing.keys import InFlight, Keyed, Keys
-from intentusnet.routing.plan import Plan, make_plan, refusal_on_record, refused
+from intentusnet.routing.plan import Plan, make_plan, recorded_refusal, refused_plan
 from intentusnet.routing.spending import Spending
 from intentusnet.routing.strategies import Outcome
 from intentusnet.transcript import Answer, Session
@@ -199,7 +199,7 @@ class IntentRouter:
     def _open(self, request: Request, refusal: ErrorInfo | None = None, *, awaits: bool = False) -> Opened:
         """Begins an execution; one that is refused already calls nobody."""
         envelope = request.envelope
-        plan = self.plan(envelope, request.depth) if refusal is None else refused(envelope, refusal)
+        plan = self.plan(envelope, request.depth) if refusal is None else refused_plan(envelope, refusal)
         if not awaits:
             check_waits_for(*plan.steps)
         return Opened(plan, self._hands.open_session(request, plan))
@@ -277,9 +277,9 @@ class IntentRouter:
             envelope, record: the request, and its record.
             registry: the agents; those of now if None.
         """
-        refusal = refusal_on_record(record.plan_tree)
+        refusal = recorded_refusal(record.plan_tree)
         if refusal is not None:
-            return refused(envelope, refusal)
+            return refused_plan(envelope, refusal)
         agents = self.registry if registry is None else registry
         return self._plan(envelope, record.depth, agents, recorded_budget(record.plan_tree))
 

@@ -170,11 +170,12 @@ class IntentRouter:
     def route_request(self, request: Request) -> AgentResponse:
         """Routes a request whose payload is encoded already, such as a child intent's."""
         request = request._replace(control=Control(request.control))
-        if self._keys is None or not request.is_keyed:
-            opened = self._open(request)
-            return self.run(opened.plan, request, opened.session)
-        found = self._asked(request, self._keys, awaits=False).once()
-        return found if isinstance(found, AgentResponse) else self.run(found.plan, request, found.session)
+        if self._keys is not None and request.is_keyed:
+            found = self._asked(request, self._keys, awaits=False).once()
+            return found if isinstance(found, AgentResponse) else self.run(found.plan, request, found.session)
+        plan = self.plan(request.envelope, request.depth)
+        check_waits_for(*plan.steps)
+        return self.run(plan, request, self._hands.open_session(request, plan))
 
     async def route_request_async(self, request: Request) -> AgentResponse:
         """The same for asynchronous callers."""
@@ -196,17 +197,15 @@ class IntentRouter:
         )
         return await self.run_async(plan, request, session)
 
-    def _open(self, request: Request, refusal: ErrorInfo | None = None, *, awaits: bool = False) -> Opened:
-        """Begins an execution; one that is refused already calls nobody."""
-        envelope = request.envelope
-        plan = self.plan(envelope, request.depth) if refusal is None else refused_plan(envelope, refusal)
-        if not awaits:
-            check_waits_for(*plan.steps)
-        return Opened(plan, self._hands.open_session(request, plan))
-
     def _asked(self, request: Request, keys: Keys, *, awaits: bool) -> Keyed[Opened]:
+        """A request with an idempotency key; what begins for it is still to be run."""
+
         def begin(refusal: ErrorInfo | None) -> Opened:
-            return self._open(request, refusal, awaits=awaits)
+            envelope = request.envelope
+            plan = refused_plan(envelope, refusal) if refusal else self.plan(envelope, request.depth)
+            if not awaits:
+                check_waits_for(*plan.steps)
+            return Opened(plan, self._hands.open_session(request, plan))
 
         return keys.asked(request.envelope, request.payload, request.in_flight, begin)
 

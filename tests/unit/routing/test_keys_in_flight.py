@@ -153,6 +153,10 @@ def test_an_execution_that_was_interrupted_is_in_doubt(shop: Shop, route: Routes
     assert told.error.details == {"execution_id": broken.execution_id, "idempotency_key": "k"}
     assert "intentusnet recover" in told.error.message
     replays(shop.runtime, told)
+    assert shop.runtime.store is not None
+    with shop.runtime.store.custody.claim(broken.execution_id):  # as somebody has who resumes it
+        resuming = shop.runtime.route("breaks", 5, idempotency_key="k", in_flight="refuse")
+        assert resuming.error is not None and resuming.error.code is ErrorCode.AGENT_UNAVAILABLE
     shop.runtime.resolve(broken.execution_id, True, by="ada", answer={"paid": 5})
     ended = shop.runtime.resume(broken.execution_id)
     again = route("breaks", 5, idempotency_key="k")

@@ -24,6 +24,7 @@ from intentusnet.errors import InvalidEnvelope
 from intentusnet.ids import Clock, Ids
 from intentusnet.log.durability import Durability, check_durability
 from intentusnet.response import AgentResponse
+from intentusnet.routing.keys import InFlight, check_in_flight
 from intentusnet.routing.router import IntentRouter, Request
 
 _LONGEST_TIMEOUT: Final = 366 * 24 * 3600.0
@@ -54,6 +55,7 @@ class Calling:
         idempotency_key: str | None = None,
         traceparent: str | None = None,
         durability: Durability | None = None,
+        in_flight: InFlight | None = None,
     ) -> AgentResponse:
         """Routes an intent, records the execution, and returns how it ended.
 
@@ -67,6 +69,8 @@ class Calling:
             tags, priority, idempotency_key, traceparent: see `IntentEnvelope`.
             timeout: seconds from now until the envelope's deadline, after which no agent is called.
             durability: "disk", "os" or "async" for this execution, whatever the store's own is.
+            in_flight: "wait" or "refuse" while an execution with this idempotency key is under way, whatever
+                the runtime's own choice is.
 
         Raises:
             InvalidEnvelope: an argument makes no sense; nothing was called.
@@ -91,8 +95,9 @@ class Calling:
             traceparent=traceparent,
         )
         check_durability(durability)
+        check_in_flight(in_flight)
         return self._router.route_request(
-            Request(envelope, values.encode(envelope.payload), durability=durability)
+            Request(envelope, values.encode(envelope.payload), durability=durability, in_flight=in_flight)
         )
 
     async def route_async(
@@ -113,6 +118,7 @@ class Calling:
         idempotency_key: str | None = None,
         traceparent: str | None = None,
         durability: Durability | None = None,
+        in_flight: InFlight | None = None,
     ) -> AgentResponse:
         """Routes an intent as `route` does, for asynchronous callers: the same core, and the same record.
 
@@ -141,7 +147,9 @@ class Calling:
             traceparent=traceparent,
         )
         check_durability(durability)
-        request = Request(envelope, values.encode(envelope.payload), durability=durability)
+        check_in_flight(in_flight)
+        data = values.encode(envelope.payload)
+        request = Request(envelope, data, durability=durability, in_flight=in_flight)
         return await self._router.route_request_async(request)
 
     def envelope(

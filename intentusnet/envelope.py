@@ -116,7 +116,8 @@ class IntentEnvelope(_Frozen):
         deadline: no agent is called after this point in time.
         routing: strategy, target, explicit fallback list.
         traceparent: W3C trace context, carried along.
-        idempotency_key: the caller's own name for "the same request".
+        idempotency_key: the caller's own name for "the same request", which is executed once where executions
+            are recorded: see docs/idempotency.md. That of a child is handed to its agents only.
     """
 
     id: Name = Field(default_factory=lambda: str(uuid_utils.uuid7()))

@@ -87,6 +87,8 @@ def check_opened(body: Any) -> None:
         _check(candidate, _CANDIDATE)
     for name, amount in plan.get("budget", {}).items():
         _check_kind(values.untag(amount), (int, float, type(None)), f"the budget {name}")
+    if "refused" in plan:
+        ErrorInfo.from_tree(plan["refused"])
     for step in plan["steps"]:
         _check_kind(step, _TEXT, "a step")
     _check_kind(plan.get("gated", False), _FLAG, "gated")

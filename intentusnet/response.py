@@ -164,6 +164,8 @@ class AgentResponse(BaseModel):
         error: why it failed.
         attempts: every agent that was called, in the order of the plan.
         fingerprint: SHA-256 (hex) of what the execution asked, was told and answered; None if not recorded.
+        from_record: an earlier execution had answered the same request with the same idempotency key: this is
+            its response, and nobody was called.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -175,6 +177,7 @@ class AgentResponse(BaseModel):
     error: ErrorInfo | None = None
     attempts: tuple[AttemptSummary, ...] = ()
     fingerprint: str | None = None
+    from_record: bool = False
 
     @property
     def ok(self) -> bool:
@@ -182,7 +185,10 @@ class AgentResponse(BaseModel):
         return self.status == "success"
 
     def tree(self) -> dict[str, Any]:
-        """The response as a raw tree, its execution's id left out: that is a name, not content."""
+        """The response as a raw tree.
+
+        Its execution's id is a name, not content, and where it was found is none either: both are left out.
+        """
         return {
             "agent": self.agent,
             "attempts": [attempt.tree() for attempt in self.attempts],

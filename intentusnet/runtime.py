@@ -30,6 +30,7 @@ from intentusnet.replay.environment import Environments
 from intentusnet.replay.live import Opening, WriteAhead
 from intentusnet.replay.replaying import Replaying
 from intentusnet.routing.isolation import DEFAULT_MAX_ABANDONED, Abandoned, Isolation
+from intentusnet.routing.keys import InFlight, Keys, check_in_flight
 from intentusnet.routing.limits.gates import Gates
 from intentusnet.routing.plan import Plan
 from intentusnet.routing.router import IntentRouter, Request
@@ -64,9 +65,12 @@ class IntentusRuntime(Registering, Calling, Replaying):
         limits: how often, and how many at once, executions are made and agents called; retries and breakers
             of agents that have none of their own. See docs/limits.md.
         hooks: what is called around executions, in this order: guards and observers. See docs/hooks.md.
+        in_flight: a request whose idempotency key is that of an execution under way waits for its end
+            ("wait"), or is refused ("refuse"). See docs/idempotency.md.
 
     Raises:
         InvalidPolicy: the policy is malformed.
+        InvalidInput: there is no such choice for what is in flight.
         ConfigurationError: another argument makes no sense.
     """
 
@@ -86,6 +90,7 @@ class IntentusRuntime(Registering, Calling, Replaying):
         max_workers: int = DEFAULT_MAX_WORKERS,
         limits: Limits | None = None,
         hooks: Iterable[object] = (),
+        in_flight: InFlight = "wait",
     ) -> None:
         if write_ahead not in ("calls", "effects"):
             raise ConfigurationError(
@@ -101,6 +106,7 @@ class IntentusRuntime(Registering, Calling, Replaying):
             raise ConfigurationError(
                 "max_workers makes no sense", expected="0 or more", got=repr(max_workers)
             )
+        check_in_flight(in_flight)
         self.registry = Registry()
         self.clock = clock
         self.ids = ids
@@ -111,6 +117,7 @@ class IntentusRuntime(Registering, Calling, Replaying):
         self._max_depth = max_depth
         self._max_abandoned = max_abandoned
         self._max_workers = max_workers
+        self._in_flight: InFlight = in_flight
         self._capture = capture_of(capture)
         if verify_replay and self.store is None:
             raise ConfigurationError(
@@ -138,6 +145,7 @@ class IntentusRuntime(Registering, Calling, Replaying):
             gates=self._engine.gates,
             spending=Spending(compiled.budgets, self.store, clock) if compiled.budgets else None,
             hooks=self._hooks,
+            keys=None if self.store is None else Keys(self.store, clock, in_flight),
         )
         self._engine.awaits_hooks = self._hooks is not None and self._hooks.awaits
         self._world, self._environments = self._engine.world, self._engine.environments
@@ -186,6 +194,7 @@ class IntentusRuntime(Registering, Calling, Replaying):
             max_workers=self._max_workers,
             limits=self._engine.gates.limits,
             hooks=() if self._hooks is None else self._hooks.given,
+            in_flight=self._in_flight,
         )
         other.registry.copy(self.registry)
         return other

@@ -43,7 +43,10 @@ _AGENT_FAILED: Final = 4
 @click.option("--tag", "tags", multiple=True, metavar="TAG", help="A label of the request; may be repeated.")
 @click.option("--priority", type=int, default=0, metavar="N", help="Higher is more urgent.  [default: 0]")
 @click.option("--timeout", type=float, metavar="SECONDS", help="After that no agent is called any more.")
-@click.option("--idempotency-key", metavar="KEY", help="The caller's own name for the same request.")
+@click.option("--idempotency-key", metavar="KEY", help="The same request with the same key is executed once.")
+@click.option(
+    "--in-flight", type=Words(("wait", "refuse")), help="While an execution with that key is under way."
+)
 @click.option("--durability", type=Words(("disk", "os", "async")), help="When the record counts as written.")
 @click.option("--dry-run", is_flag=True, help="Print the plan; call and record nothing.")
 @shared_options("store", "app", "policy")
@@ -56,6 +59,7 @@ def command(
     *,
     fallback: str | None,
     durability: Any,
+    in_flight: Any,
     dry_run: bool,
     **chosen: Any,
 ) -> int:
@@ -70,6 +74,9 @@ def command(
     if chosen["prefer"] is not None and chosen["strategy"] != "parallel":
         raise click.UsageError("--prefer means something with --strategy parallel only.")
     chosen["prefer"] = chosen["prefer"] or "rank"
+    if in_flight is not None and chosen["idempotency_key"] is None:
+        raise click.UsageError("--in-flight means something with --idempotency-key only.")
+    recorded = {"durability": durability, "in_flight": in_flight}
     chosen["fallback"] = () if fallback is None else _names(fallback)
     value = untagged(read_payload(payload), "payload")
     with invocation.runtime() as runtime, invocation.foreign_code():
@@ -80,9 +87,9 @@ def command(
         elif runtime.awaits:
             import asyncio
 
-            answer = asyncio.run(runtime.route_async(intent, value, durability=durability, **chosen))
+            answer = asyncio.run(runtime.route_async(intent, value, **recorded, **chosen))
         else:
-            answer = runtime.route(intent, value, durability=durability, **chosen)
+            answer = runtime.route(intent, value, **recorded, **chosen)
     if not isinstance(answer, AgentResponse):
         return _tell_plan(invocation.output, intent, answer)
     tell_response(invocation.output, answer, intent)
@@ -102,8 +109,8 @@ def exit_code_of(error: ErrorInfo | None) -> int:
 
 
 def response_tree(response: AgentResponse) -> dict[str, Any]:
-    """A response as `route` and `retrieve` print it."""
-    return {
+    """A response as `route` and `retrieve` print it; where it comes from is told only if from the record."""
+    tree: dict[str, Any] = {
         "execution_id": response.execution_id,
         "status": response.status,
         "agent": response.agent,
@@ -118,6 +125,7 @@ def response_tree(response: AgentResponse) -> dict[str, Any]:
             for attempt in response.attempts
         ],
     }
+    return {**tree, "from_record": True} if response.from_record else tree
 
 
 def tell_response(out: Output, response: AgentResponse, intent: str) -> None:
@@ -132,6 +140,8 @@ def tell_response(out: Output, response: AgentResponse, intent: str) -> None:
         head.append(f"  by {text(response.agent)}")
     out.print(head)
     pairs: list[tuple[str, object]] = [("execution", response.execution_id)]
+    if response.from_record:
+        pairs.append(("from", "the record, by its idempotency key: nobody was called"))
     if tree["error"] is None:
         pairs.append(("payload", pretty(tree["payload"])))
     else:

@@ -84,8 +84,11 @@ class LiveSession:
         self._store = store
         self._clock = clock
         self._durability = request.durability
-        # What is written before the end need not be on disk before it, unless something is about to act.
-        self._between: Durability = "async" if (request.durability or store.durability) == "async" else "os"
+        # What is written before the end need not be on disk before it, unless something is about to act. Who
+        # has the same idempotency key, in whatever process, must see it when it has begun.
+        keyed = request.is_keyed
+        is_async = (request.durability or store.durability) == "async"
+        self._between: Durability = "async" if is_async and not keyed else "os"
         self._lock = threading.Lock()
         self._pending: list[Draft] = []
         self._commits = hashlib.sha256()
@@ -102,7 +105,7 @@ class LiveSession:
         if not isinstance(opening, Opening):
             self._go_on(opening)
             return
-        self._lazy = opening.write_ahead == "effects" and plan.acting == ()
+        self._lazy = opening.write_ahead == "effects" and plan.acting == () and not keyed
         try:
             self._open(opening)
             if plan.refusal is None:

@@ -8,6 +8,7 @@ plan can be made again and compared.
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Any, Final
@@ -62,6 +63,7 @@ class Plan:
         steps: the agents that are called, in order; attempt k calls step k, and retries as `turn_of` says.
         race: whether the first success decides a parallel execution.
         refusal: why nobody is called.
+        is_given: whether the refusal came before the plan, which cannot find it again: it is on record.
         budget: the numbers that the policy decided on, by their names; None if it compares none.
         gated: the router asks whether a call may be made, and made again; see `transcript`.
     """
@@ -73,6 +75,7 @@ class Plan:
     refusal: ErrorInfo | None = None
     budget: Budgets | None = None
     gated: bool = False
+    is_given: bool = False
 
     def agent(self, attempt: int) -> Agent:
         """The agent that an attempt calls."""
@@ -84,6 +87,8 @@ class Plan:
         told: dict[str, Any] = {} if self.budget is None else {"budget": values.tree(dict(self.budget))}
         if self.gated:
             told["gated"] = True
+        if self.is_given and self.refusal is not None:
+            told["refused"] = self.refusal.tree()
         return {
             "candidates": [candidate.tree() for candidate in self.candidates],
             "steps": [agent.name for agent in self.steps],
@@ -149,6 +154,16 @@ def make_plan(
     candidates = tuple([Candidate(agent, stage.decide(agent_facts(agent))) for agent in agents])
     plan = _plan(candidates, options.strategy, options.prefer)
     return replace(plan, budget=budget) if policy.budgets else plan
+
+
+def refused_plan(envelope: IntentEnvelope, refusal: ErrorInfo) -> Plan:
+    """The plan of a request that is refused before anybody has decided about it."""
+    return Plan(envelope.routing.strategy, (), (), refusal=refusal, is_given=True)
+
+
+def recorded_refusal(plan: Mapping[str, Any]) -> ErrorInfo | None:
+    """Why a recorded request was refused before there was a plan; None if it was not."""
+    return ErrorInfo.from_tree(plan["refused"]) if "refused" in plan else None
 
 
 # Without a policy, the same plans come again and again.

@@ -23,8 +23,9 @@ from intentusnet.routing.attempts import Limited
 from intentusnet.routing.control import NEVER, TASK_CANCELLED, Control
 from intentusnet.routing.drivers import drive
 from intentusnet.routing.guarding import refusal_on_record
+from intentusnet.routing.keys import InFlight, Keyed, Keys
 from intentusnet.routing.limits.gates import Arrival, Gates, Holding
-from intentusnet.routing.plan import Plan, make_plan
+from intentusnet.routing.plan import Plan, make_plan, recorded_refusal, refused_plan
 from intentusnet.routing.spending import Spending
 from intentusnet.routing.strategies import Outcome
 from intentusnet.transcript import Answer, RoutedSession, Session
@@ -47,6 +48,8 @@ class Request(NamedTuple):
         control: whether it may go on: its own once it is under way, before that the one of who asks for it.
             None where nobody can stop it, as in a replay.
         holding: the limits in which it, or who asks for it, has a place.
+        in_flight: whether it waits, or is refused, while an execution with its idempotency key is under way;
+            None for the runtime's own choice.
     """
 
     envelope: IntentEnvelope
@@ -56,6 +59,12 @@ class Request(NamedTuple):
     durability: Durability | None = None
     control: Control | None = None
     holding: Holding = ()
+    in_flight: InFlight | None = None
+
+    @property
+    def is_keyed(self) -> bool:
+        """Whether it has an idempotency key that counts: that of a child is only handed to its agents."""
+        return self.parent is None and self.envelope.idempotency_key is not None
 
 
 class Recorder(RoutedSession, Protocol):
@@ -78,6 +87,13 @@ class Recorder(RoutedSession, Protocol):
     def attempts(self) -> tuple[tuple[str, Answer], ...]:
         """Each call of an agent and its answer: in the plan's order, retries behind what they repeat."""
         ...
+
+
+class Opened(NamedTuple):
+    """An execution that has begun, and is to be run."""
+
+    plan: Plan
+    session: Recorder
 
 
 class Hands(Protocol):
@@ -178,6 +194,7 @@ class IntentRouter:
         gates: the limits.
         spending: the numbers of the policy's budgets; None if it compares none.
         hooks: what is called around executions; None if there is nothing.
+        keys: idempotency keys; None where nothing is recorded, so that they mean nothing.
     """
 
     def __init__(
@@ -190,6 +207,7 @@ class IntentRouter:
         gates: Gates,
         spending: Spending | None = None,
         hooks: Hooked | None = None,
+        keys: Keys | None = None,
     ) -> None:
         self.registry = registry
         self.policy = policy
@@ -198,6 +216,7 @@ class IntentRouter:
         self._gates = gates
         self._spending = spending
         self._hooks = hooks
+        self._keys = keys
 
     def route_intent(self, envelope: IntentEnvelope) -> AgentResponse:
         """Routes an envelope, records the execution, and returns how it ended.
@@ -219,6 +238,9 @@ class IntentRouter:
     def route_request(self, request: Request) -> AgentResponse:
         """Routes a request whose payload is encoded already, such as a child intent's."""
         request = request._replace(control=Control(request.control))
+        if self._keys is not None and request.is_keyed:
+            found = self._asked(request, self._keys, awaits=False).once()
+            return found if isinstance(found, AgentResponse) else self.run(found.plan, request, found.session)
         plan = self.plan(request.envelope, request.depth)
         self.check_waits_for(plan)
         return self.run(plan, request, self._hands.open_session(request, plan))
@@ -229,6 +251,12 @@ class IntentRouter:
 
         control = Control(request.control)
         request = request._replace(control=control)
+        if self._keys is not None and request.is_keyed:
+            asked = self._asked(request, self._keys, awaits=True)
+            found = await asked.once_async(self._hands.off_loop, control)
+            if isinstance(found, AgentResponse):
+                return found
+            return await self.run_async(found.plan, request, found.session)
         if self._spending is not None and not self._spending.is_ready:
             await finished(self._hands.off_loop(self._spending.get_ready), control)
         plan = self.plan(request.envelope, request.depth)
@@ -236,6 +264,18 @@ class IntentRouter:
             self._hands.off_loop(lambda: self._hands.open_session(request, plan)), control
         )
         return await self.run_async(plan, request, session)
+
+    def _asked(self, request: Request, keys: Keys, *, awaits: bool) -> Keyed[Opened]:
+        """A request with an idempotency key; what begins for it is still to be run."""
+
+        def begin(refusal: ErrorInfo | None) -> Opened:
+            envelope = request.envelope
+            plan = refused_plan(envelope, refusal) if refusal else self.plan(envelope, request.depth)
+            if not awaits:
+                self.check_waits_for(plan)
+            return Opened(plan, self._hands.open_session(request, plan))
+
+        return keys.asked(request.envelope, request.payload, request.in_flight, begin)
 
     def run(self, plan: Plan, request: Request, session: Recorder, origin: Origin = "route") -> AgentResponse:
         """Runs a plan in a session to its end, and closes it.
@@ -333,10 +373,15 @@ class IntentRouter:
     ) -> Plan:
         """Who would be called with the budgets that were there then, and why.
 
+        Nobody, if the request was refused before there was a plan.
+
         Args:
             envelope, record: the request, and its record.
             registry: the agents; those of now if None.
         """
+        refusal = recorded_refusal(record.plan_tree)
+        if refusal is not None:
+            return refused_plan(envelope, refusal)
         agents = self.registry if registry is None else registry
         plan = self._plan(envelope, record.depth, agents, recorded_budget(record.plan_tree))
         # What was asked of the limits then is on record, and what was not asked is not asked now.

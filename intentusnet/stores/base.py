@@ -341,6 +341,22 @@ class ExecutionStore(Protocol):
         """
         ...
 
+    def holder(self, key: str) -> str | None:
+        """The execution opened last of those that may hold an idempotency key, whatever became of it.
+
+        Those are executions without a parent whose plan calls somebody; see `idempotency.digest_of_opened`.
+
+        Args:
+            key: from `idempotency.key_digest`.
+
+        Returns:
+            Its id; None if there is none.
+
+        Raises:
+            IntegrityBroken: the log is damaged, so that nobody knows.
+        """
+        ...
+
     def openings(self, query: Query = EVERYTHING) -> Openings:
         """The first entries of the executions that a query asks for: envelopes and plans, by the thousand.
 

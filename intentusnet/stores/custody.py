@@ -4,7 +4,9 @@ Whoever records executions into a directory holds, for as long as the store is o
 its own, ``runners/<runner>``, and each ``opened`` entry names that runner. The kernel gives the lock back
 when the process ends, however it ends, so nothing has to be timed, and no process id is compared that may
 be another's by now. An execution that is resumed is claimed by the lock of ``runners/<execution>`` in the
-same way. These files hold nothing and are never synced: after a crash of the machine nobody holds a lock.
+same way; an idempotency key, for the moment in which an execution is begun for it, by that of
+``runners/<digest>``. These files hold nothing and are never synced: after a crash of the machine nobody holds
+a lock.
 """
 
 from __future__ import annotations
@@ -54,7 +56,10 @@ class Custody(Protocol):
         ...
 
     def claim(self, execution_id: str) -> contextlib.AbstractContextManager[None]:
-        """Takes an interrupted execution in hand for as long as the context lasts.
+        """Takes an interrupted execution, or an idempotency key, in hand for as long as the context lasts.
+
+        Args:
+            execution_id: of the execution; or the digest of the key, see `idempotency.key_digest`.
 
         Raises:
             StillRunning: somebody else has it.

@@ -37,7 +37,7 @@ from intentusnet.stores.finding import not_found, resolve
 from intentusnet.stores.index import Index
 from intentusnet.stores.listing import page
 from intentusnet.stores.openings import openings
-from intentusnet.stores.reading import Doubt, Known, Lines, entries_of
+from intentusnet.stores.reading import Doubt, Known, Lines, entries_of, holder, unreadable
 
 _T = TypeVar("_T")
 
@@ -203,6 +203,10 @@ class FileExecutionStore:
 
         return self._read(read) or Page((), None)
 
+    def holder(self, key: str) -> str | None:
+        """The execution opened last of those that may hold an idempotency key."""
+        return self._read(lambda index, lines, damage: holder(key, index, lines, damage))
+
     def openings(self, query: Query = EVERYTHING) -> Openings:
         """The first entries of the executions that a query asks for."""
         load = self._blobs.read
@@ -230,7 +234,7 @@ class FileExecutionStore:
         try:
             return LogTree.open(self._path, self.store_id, self._files)
         except OSError as fault:
-            raise _unreadable(self._path, fault) from fault
+            raise unreadable(self._path, fault) from fault
 
     def seal(self, *, compress: bool = False, progress: Progress | None = None) -> SealReport:
         """Seals the log's last segment, if there is a line in it; compresses all sealed ones if asked.
@@ -373,15 +377,10 @@ class FileExecutionStore:
             except Doubt as doubt:
                 raise doubt.fault from None
         except OSError as fault:
-            raise _unreadable(self._path, fault) from fault
+            raise unreadable(self._path, fault) from fault
         finally:
             if self._closed:
                 index.close()
-
-
-def _unreadable(path: Path, fault: OSError) -> StoreRefused:
-    where, got = str(fault.filename or path), fault.strerror or str(fault)
-    return StoreRefused("the store cannot be read", where=where, got=got)
 
 
 _NO_STORE: Final = "There is no store yet: it comes into being when something is recorded."

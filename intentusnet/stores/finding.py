@@ -13,6 +13,7 @@ from typing import Final, Protocol
 import orjson
 
 from intentusnet.errors import AmbiguousReference, IntegrityBroken, InvalidInput, RecordNotFound
+from intentusnet.idempotency import digest_of_opened
 from intentusnet.log.entry import Entry
 from intentusnet.references import BlobRef, references
 from intentusnet.stores.base import STATUSES, Page, Query, Row
@@ -38,12 +39,16 @@ class Ending:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What a query can ask of one execution, its text aside: its row, and what else its first entry says."""
+    """What a query can ask of one execution, its text aside: its row, and what else its first entry says.
+
+    ``key`` is the digest of its idempotency key, if it may hold one.
+    """
 
     row: Row
     caller: str
     tags: tuple[str, ...]
     tenant: str | None
+    key: str | None
 
 
 def summarise(opened: Entry, closed: Entry | None) -> Summary:
@@ -69,7 +74,7 @@ def summarise(opened: Entry, closed: Entry | None) -> Summary:
         )
         caller, tags = envelope["caller"], tuple(_text(tag) for tag in envelope["tags"])
         tenant = None if caller["tenant"] is None else _text(caller["tenant"])
-        return Summary(row, _text(caller["name"]), tags, tenant)
+        return Summary(row, _text(caller["name"]), tags, tenant, digest_of_opened(body))
     except (KeyError, TypeError, ValueError) as fault:
         raise _unreadable(opened, fault) from fault
 

@@ -131,6 +131,12 @@ class Index:
             found += self._rows(sql, bytes.fromhex(digits[-4:]), len(digits), digits, limit)
         return [str(UUID(bytes=name)) for _, name in sorted(set(found), reverse=True)[:limit]]
 
+    def holder(self, key: str) -> Place | None:
+        """The first line of the execution opened last that may hold the key of that digest."""
+        sql = "SELECT seq FROM keys WHERE digest = ? ORDER BY seq DESC LIMIT 1"
+        newest = self._rows(sql, bytes.fromhex(key))
+        return next(iter(self.entries(newest[0][0], newest[0][0])), None) if newest else None
+
     def nth_last(self, back: int) -> Place | None:
         """The first line of the execution opened last (0), of the one before it (1), and so on."""
         newest = self._rows("SELECT seq FROM executions ORDER BY seq DESC LIMIT 1 OFFSET ?", back)

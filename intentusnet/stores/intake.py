@@ -6,6 +6,7 @@ What the tables hold, and why they are so:
   pay for the upkeep of an index for each column. ``tags`` there is a mask of bits, one for each tag (several
   tags may share one): it rules out most executions without a look at the table of the tags.
 - ``ids`` finds an execution by its id, or by the beginning of it; ``endings`` by the last characters.
+- ``keys`` finds the executions that may hold an idempotency key by its digest.
 - ``entries`` has the place of every line, and its digest.
 - ``tail`` is where the index ends, and the chain there: by it an index of another log is known. A line in
   ``outsiders`` belongs to no execution: it is damage of the log that only the whole of it shows.
@@ -26,7 +27,7 @@ from intentusnet.stores.base import STATUSES
 from intentusnet.stores.finding import ending_of, summarise
 
 #: Goes up with every change of the schema, or of what stands in a column.
-VERSION: Final = 3
+VERSION: Final = 4
 SCHEMA: Final = """
     CREATE TABLE tail (
         one INTEGER PRIMARY KEY, store TEXT, first INTEGER, offset INTEGER, seq INTEGER, chain BLOB
@@ -41,6 +42,7 @@ SCHEMA: Final = """
     );
     CREATE INDEX unended ON executions (seq) WHERE closed IS NULL;
     CREATE TABLE tags (tag INTEGER, seq INTEGER, PRIMARY KEY (tag, seq)) WITHOUT ROWID;
+    CREATE TABLE keys (digest BLOB, seq INTEGER, PRIMARY KEY (digest, seq)) WITHOUT ROWID;
     CREATE TABLE entries (
         execution INTEGER, seq INTEGER, segment INTEGER, offset INTEGER, length INTEGER, digest INTEGER,
         PRIMARY KEY (execution, seq)
@@ -120,6 +122,7 @@ class Intake:
         self._ended: list[_Execution] = []
         self._ids: list[tuple[bytes, int]] = []
         self._tags: list[tuple[int, int]] = []
+        self._keys: list[tuple[bytes, int]] = []
         self._entries: list[tuple[int, int, int, int, int, int]] = []
 
     def take(self, limit: int) -> IntegrityBroken | None:
@@ -147,6 +150,7 @@ class Intake:
         many = self._db.executemany
         many("INSERT INTO ids VALUES (?, ?)", self._ids)
         many("INSERT INTO tags VALUES (?, ?)", self._tags)
+        many("INSERT INTO keys VALUES (?, ?)", self._keys)
         many("INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?)", self._entries)
         many(
             "INSERT INTO executions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -219,6 +223,8 @@ class Intake:
         self._opened.append((execution, row))
         self._ids.append((packed(entry.execution), entry.seq))
         self._tags += [(tag, entry.seq) for tag in tags]
+        if summary.key is not None:
+            self._keys.append((bytes.fromhex(summary.key), entry.seq))
         return execution
 
     def _take_closed(self, entry: Entry, execution: _Execution) -> None:

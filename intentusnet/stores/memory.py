@@ -48,6 +48,8 @@ class MemoryExecutionStore:
         self._lines: list[bytes] = []
         self._blobs: dict[BlobRef, bytes] = {}
         self._seqs: dict[str, list[int]] = {}
+        self._holders: dict[str, str] = {}
+        self._looked_at = 0
         self._closed = False
         self.custody = MemoryCustody()
 
@@ -119,6 +121,18 @@ class MemoryExecutionStore:
     def list(self, query: Query = EVERYTHING) -> Page:
         """The executions that a query asks for."""
         return page_of(query, self._found(query))
+
+    def holder(self, key: str) -> str | None:
+        """The execution opened last of those that may hold an idempotency key."""
+        with self._lock:
+            # Here, and not when they are appended: most stores are never asked.
+            for line in self._lines[self._looked_at :]:
+                entry = read_entry(line[:-1])
+                found = summarise(entry, None).key if entry.kind == "opened" else None
+                if found is not None:
+                    self._holders[found] = entry.execution
+            self._looked_at = len(self._lines)
+            return self._holders.get(key)
 
     def openings(self, query: Query = EVERYTHING) -> Openings:
         """The first entries of the executions that a query asks for."""

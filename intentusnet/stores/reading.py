@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from intentusnet.errors import IntegrityBroken
+from intentusnet.errors import IntegrityBroken, StoreRefused
 from intentusnet.log.entry import Entry
 from intentusnet.log.executions import check_execution, read_entry
 from intentusnet.log.segment import segment_at
@@ -217,3 +217,28 @@ def rows(query: Query, found: Iterable[Found], lines: Lines) -> Iterator[tuple[i
                 IntegrityBroken("an execution is not as it was found", where=f"execution {opened.execution}")
             )
         yield opened.seq, summary.row
+
+
+def holder(key: str, index: Index, lines: Lines, damage: IntegrityBroken | None) -> str | None:
+    """The execution opened last of those that may hold the idempotency key of that digest.
+
+    Raises:
+        IntegrityBroken: there may be one behind the damage.
+        Doubt: the execution that the index names is none of them.
+    """
+    if damage is not None:
+        raise damage
+    place = index.holder(key)
+    if place is None:
+        return None
+    opened = lines.read(place)
+    if opened.kind != "opened" or summarise(opened, None).key != key:
+        where = f"execution {opened.execution}"
+        raise Doubt(IntegrityBroken("an execution has not the key by which it was found", where=where))
+    return opened.execution
+
+
+def unreadable(path: Path, fault: OSError) -> StoreRefused:
+    """The error of a store whose files cannot be read."""
+    where, got = str(fault.filename or path), fault.strerror or str(fault)
+    return StoreRefused("the store cannot be read", where=where, got=got)

@@ -51,6 +51,19 @@ def test_options_make_the_envelope(app, run):
     assert envelope["deadline"] is not None
 
 
+def test_the_same_key_prints_the_response_on_record(app, run):
+    """One key more in JSON, a line more in the table; another request with the key is invalid."""
+    keyed = ["route", "echo.say", "--idempotency-key", "k"]
+    first, again = run(*keyed, "1"), run(*keyed, "1", "--in-flight", "refuse")
+    assert list(first.json) == KEYS
+    assert again.json == {**first.json, "from_record": True}
+    assert "nobody was called" in run("--format", "table", *keyed, "1").stdout
+    other = run(*keyed, "2")
+    assert (other.code, other.json["error"]["details"]["differs"]) == (2, ["payload"])
+    assert run("replay", "--all").code == 0
+    assert run("route", "echo.say", "1", "--in-flight", "refuse").code == 2
+
+
 def test_a_fallback_list_is_tried_in_its_order(app, run):
     """--fallback alone means the strategy of that name, and every attempt is told."""
     ran = run("route", "ticket.classify", '{"text": "?"}', "--fallback", "backup, triage")

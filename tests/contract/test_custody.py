@@ -31,17 +31,18 @@ def test_what_nobody_has_begun_does_not_run(custody: Custody) -> None:
     custody.end(ONE)
 
 
-def test_one_has_a_claim_at_a_time(custody: Custody) -> None:
+@pytest.mark.parametrize("name", [ONE, "ab" * 32], ids=["an execution", "an idempotency key"])
+def test_one_has_a_claim_at_a_time(custody: Custody, name: str) -> None:
     """While it lasts the execution runs, whoever had opened it; then it can be claimed again."""
     for _ in range(2):
-        with custody.claim(ONE):
-            assert custody.is_running(ONE, None)
-            assert custody.is_running(ONE, "0" * 32)
-            with pytest.raises(StillRunning), custody.claim(ONE):
+        with custody.claim(name):
+            assert custody.is_running(name, None)
+            assert custody.is_running(name, "0" * 32)
+            with pytest.raises(StillRunning), custody.claim(name):
                 pytest.fail("claimed twice")
             with custody.claim(OTHER):
                 pass
-        assert not custody.is_running(ONE, None)
+        assert not custody.is_running(name, None)
 
 
 def test_nothing_is_cut_without_a_repair(custody: Custody) -> None:

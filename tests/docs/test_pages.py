@@ -136,9 +136,10 @@ def test_a_page_shows_what_happens(name: str, tmp_path: Path) -> None:
     assert compared >= 5
 
 
-def test_the_python_of_the_readme_prints_what_it_says(tmp_path: Path) -> None:
-    """The README's program runs as it stands and prints the text below it."""
-    page = blocks(ROOT / "README.md")
+@pytest.mark.parametrize("name", ["README.md", "docs/idempotency.md"])
+def test_the_python_of_a_page_prints_what_it_says(name: str, tmp_path: Path) -> None:
+    """The page's program runs as it stands and prints the text below it."""
+    page = blocks(ROOT / name)
     at = next(index for index, block in enumerate(page) if block.language == "python")
     done = subprocess.run(
         [sys.executable, "-c", page[at].text], cwd=tmp_path, capture_output=True, text=True, check=True

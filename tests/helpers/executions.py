@@ -22,13 +22,17 @@ def opened(
     tags: Iterable[str] = (),
     payload: Any = None,
     strategy: str = "direct",
+    tenant: str | None = None,
+    key: str | None = None,
+    parent: str | None = None,
+    steps: Sequence[str] = ("triage",),
     ts: int | None = None,
 ) -> Draft:
     envelope = {
-        "caller": {"name": caller, "roles": [], "tenant": None},
+        "caller": {"name": caller, "roles": [], "tenant": tenant},
         "deadline": None,
         "id": execution,
-        "idempotency_key": None,
+        "idempotency_key": key,
         "intent": {"name": intent, "version": version},
         "payload": payload,
         "priority": 0,
@@ -36,8 +40,15 @@ def opened(
         "tags": list(tags),
         "traceparent": None,
     }
-    plan = {"candidates": [], "steps": ["triage"], "strategy": strategy}
-    body = {"depth": 0, "environment": {}, "envelope": envelope, "parent": None, "plan": plan}
+    plan = {"candidates": [], "steps": list(steps), "strategy": strategy}
+    link = None if parent is None else {"execution": parent, "question": 0, "scope": "attempt:0"}
+    body = {
+        "depth": 0 if parent is None else 1,
+        "environment": {},
+        "envelope": envelope,
+        "parent": link,
+        "plan": plan,
+    }
     return Draft.make("opened", execution, values.dumps(body), ts=ts)
 
 

@@ -120,7 +120,8 @@ def app(place: Path, kind: str, at: int | None = None) -> IntentusRuntime:
 
 def _route(job: dict[str, Any]) -> Any:
     with app(Path(job["place"]), job["kind"], job["at"]) as runtime:
-        return runtime.route(job["intent"]).fingerprint
+        response = runtime.route(job["intent"], idempotency_key=job.get("key"))
+        return response.model_dump(mode="json") if job.get("full") else response.fingerprint
 
 
 def _resume(job: dict[str, Any]) -> Any:

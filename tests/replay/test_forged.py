@@ -94,12 +94,15 @@ def changed(bodies: Bodies, number: int, path: tuple[Any, ...], value: Any) -> N
         ("fail", {"strategy": "fallback"}),
         ("ok", {"strategy": "parallel", "prefer": "first"}),
         ("ok", {"strategy": "broadcast"}),
+        ("other", {"idempotency_key": "k"}),
     ],
-    ids=["direct", "fallback", "race", "broadcast"],
+    ids=["direct", "fallback", "race", "broadcast", "refused for its key"],
 )
 def test_whatever_stands_anywhere_a_replay_ends_in_a_verdict(payload: str, options: dict[str, Any]) -> None:
     """Each place of each body takes an odd value: it is no record, or replays; the world is never asked."""
     runtime = make()
+    if "idempotency_key" in options:
+        record_of(runtime, **options)
     record = record_of(runtime, payload, **options)
     spots = [(number, path) for number, (_, body) in enumerate(bodies_of(record)) for path in places(body)]
     settle()  # the loser of a race may still ask

@@ -126,10 +126,13 @@ response = runtime.route(
     tenant="t",
     tags=("t",),
     timeout=2,
+    idempotency_key="k",
     durability="os",
+    in_flight="refuse",
 )
 assert_type(response, AgentResponse)
 assert_type(response.ok, bool)
+assert_type(response.from_record, bool)
 assert_type(response.error, ErrorInfo | None)
 
 envelope = IntentEnvelope(

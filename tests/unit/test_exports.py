@@ -9,6 +9,7 @@ import pytest
 import intentusnet
 from intentusnet import AsyncContext, Context, IntentusRuntime
 from intentusnet.base_context import BaseContext
+from intentusnet.calling import Calling
 from intentusnet.registering import Registering
 from intentusnet.replay.recovering import Recovering
 from intentusnet.replay.replaying import Replaying
@@ -98,30 +99,33 @@ REGISTERING = {
     "remove": "self, name, version",
 }
 
+CALLING = {
+    "envelope": (
+        "self, intent, payload, *, strategy, target, fallback, prefer, caller, roles, tenant, tags, "
+        "priority, timeout, idempotency_key, traceparent"
+    ),
+    "route": (
+        "self, intent, payload, *, strategy, target, fallback, prefer, caller, roles, tenant, tags, "
+        "priority, timeout, idempotency_key, traceparent, durability, in_flight"
+    ),
+    "route_async": (
+        "self, intent, payload, *, strategy, target, fallback, prefer, caller, roles, tenant, tags, "
+        "priority, timeout, idempotency_key, traceparent, durability, in_flight"
+    ),
+}
+
 RUNTIME = {
     "__init__": (
         "self, *, store, policy, clock, ids, environ, write_ahead, max_depth, capture, verify_replay, "
-        "max_abandoned, max_workers, limits, hooks"
+        "max_abandoned, max_workers, limits, hooks, in_flight"
     ),
     "abandoned": None,
     "awaits": None,
     "cancel": "self, execution_id, reason",
     "close": "self",
     "configure": "self, *, store, policy",
-    "envelope": (
-        "self, intent, payload, *, strategy, target, fallback, prefer, caller, roles, tenant, tags, "
-        "priority, timeout, idempotency_key, traceparent"
-    ),
     "plan": "self, envelope",
     "policy": None,
-    "route": (
-        "self, intent, payload, *, strategy, target, fallback, prefer, caller, roles, tenant, tags, "
-        "priority, timeout, idempotency_key, traceparent, durability"
-    ),
-    "route_async": (
-        "self, intent, payload, *, strategy, target, fallback, prefer, caller, roles, tenant, tags, "
-        "priority, timeout, idempotency_key, traceparent, durability"
-    ),
     "router": None,
 }
 #: Of both kinds of context: what waits, and what does not.
@@ -181,6 +185,7 @@ def test_each_exported_name_can_be_imported_first() -> None:
     ("kind", "promised"),
     [
         (IntentusRuntime, RUNTIME),
+        (Calling, CALLING),
         (Recovering, RECOVERING),
         (Replaying, REPLAYING),
         (Registering, REGISTERING),

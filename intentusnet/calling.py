@@ -8,7 +8,6 @@ from typing import Any, Final, Literal
 
 from pydantic import ValidationError
 
-from intentusnet import values
 from intentusnet.context import plain
 from intentusnet.envelope import (
     Caller,
@@ -24,7 +23,7 @@ from intentusnet.errors import InvalidEnvelope
 from intentusnet.ids import Clock, Ids
 from intentusnet.log.durability import Durability, check_durability
 from intentusnet.response import AgentResponse
-from intentusnet.routing.router import IntentRouter, Request
+from intentusnet.routing.router import IntentRouter
 
 _LONGEST_TIMEOUT: Final = 366 * 24 * 3600.0
 
@@ -91,9 +90,7 @@ class Calling:
             traceparent=traceparent,
         )
         check_durability(durability)
-        return self._router.route_request(
-            Request(envelope, values.encode(envelope.payload), durability=durability)
-        )
+        return self._router.route_request(self._router.request(envelope, durability))
 
     async def route_async(
         self,
@@ -141,8 +138,7 @@ class Calling:
             traceparent=traceparent,
         )
         check_durability(durability)
-        request = Request(envelope, values.encode(envelope.payload), durability=durability)
-        return await self._router.route_request_async(request)
+        return await self._router.route_request_async(self._router.request(envelope, durability))
 
     def envelope(
         self,

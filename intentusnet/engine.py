@@ -30,6 +30,7 @@ from intentusnet.routing.control import Control
 from intentusnet.routing.isolation import Call, Isolation
 from intentusnet.routing.plan import Plan
 from intentusnet.routing.router import IntentRouter, Recorder, Request
+from intentusnet.sizes import Sizes
 from intentusnet.stores.base import ExecutionStore
 from intentusnet.transcript import Answer, Session
 
@@ -62,6 +63,7 @@ class Engine:
         write_ahead: see `IntentusRuntime`.
         isolation: runs the agents.
         max_workers: so many processes may run agents.
+        sizes: how large payloads and answers may be.
     """
 
     #: Set by the runtime: the two need each other.
@@ -79,12 +81,21 @@ class Engine:
         isolation: Isolation,
         max_workers: int,
         environments: Environments,
+        sizes: Sizes,
     ) -> None:
         self.isolation = isolation
         isolation.in_process = self._call_in_process
         self.environments = environments
         self.world = World(
-            clock, ids, environ, self._route_child, self._route_child_async, self.off_loop, capture, redacted
+            clock,
+            ids,
+            environ,
+            self._route_child,
+            self._route_child_async,
+            self.off_loop,
+            capture,
+            redacted,
+            sizes,
         )
         self.write_ahead: WriteAhead = write_ahead
         self.on_recorded: Callable[[str], None] | None = None
@@ -235,9 +246,7 @@ class Engine:
 
     def _route_child(self, request: Request) -> AgentResponse:
         loop = _loop.get()
-        if loop is not None and any(
-            agent.is_async for agent in self.router.plan(request.envelope, request.depth).steps
-        ):
+        if loop is not None and any(agent.is_async for agent in self.router.plan_of(request).steps):
             from asyncio import run_coroutine_threadsafe
 
             return run_coroutine_threadsafe(self.router.route_request_async(request), loop).result()

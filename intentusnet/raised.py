@@ -32,7 +32,12 @@ class EffectError(Exception):
 
 def capture(fault: BaseException) -> Answer:
     """The exception as an answer: class, message, and arguments and attributes where they can be recorded."""
-    return Answer(ok=False, data=values.dumps(_tree(fault)))
+    try:
+        data = values.dumps(_tree(fault))
+    except Exception:  # noqa: BLE001 - properties of its own may raise anything, and groups be nested too deep
+        name = type(fault).__name__.encode("utf-8", "backslashreplace").decode()
+        data = values.dumps({"args": None, "message": values.tree(message_of(fault)), "type": name})
+    return Answer(ok=False, data=data)
 
 
 def _tree(fault: BaseException) -> dict[str, Any]:

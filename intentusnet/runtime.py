@@ -31,6 +31,7 @@ from intentusnet.routing.isolation import DEFAULT_MAX_ABANDONED, Abandoned, Isol
 from intentusnet.routing.plan import Plan
 from intentusnet.routing.router import IntentRouter, Request
 from intentusnet.routing.spending import Spending
+from intentusnet.sizes import DEFAULT_MAX_PAYLOAD_BYTES, DEFAULT_MAX_PAYLOAD_DEPTH, Sizes
 from intentusnet.stores.base import ExecutionStore
 from intentusnet.stores.file import FileExecutionStore
 
@@ -58,6 +59,9 @@ class IntentusRuntime(Registering, Calling, Replaying):
             have to be cut off, too, are not called. See docs/timeouts.md.
         max_workers: so many processes may run agents whose isolation is "process"; while all of them do, such
             agents are not called.
+        max_payload_bytes, max_payload_depth: how large a payload, an agent's answer or an effect's may be, in
+            bytes and levels of JSON; 16 MiB and 64 levels unless given. What is larger is refused with
+            PAYLOAD_TOO_LARGE. See docs/validation.md.
 
     Raises:
         InvalidPolicy: the policy is malformed.
@@ -78,6 +82,8 @@ class IntentusRuntime(Registering, Calling, Replaying):
         verify_replay: bool = False,
         max_abandoned: int = DEFAULT_MAX_ABANDONED,
         max_workers: int = DEFAULT_MAX_WORKERS,
+        max_payload_bytes: int = DEFAULT_MAX_PAYLOAD_BYTES,
+        max_payload_depth: int = DEFAULT_MAX_PAYLOAD_DEPTH,
     ) -> None:
         if write_ahead not in ("calls", "effects"):
             raise ConfigurationError(
@@ -93,6 +99,7 @@ class IntentusRuntime(Registering, Calling, Replaying):
             raise ConfigurationError(
                 "max_workers makes no sense", expected="0 or more", got=repr(max_workers)
             )
+        self._sizes = Sizes(max_payload_bytes, max_payload_depth)
         self.registry = Registry()
         self.clock = clock
         self.ids = ids
@@ -119,6 +126,7 @@ class IntentusRuntime(Registering, Calling, Replaying):
             isolation=Isolation(clock, max_abandoned),
             max_workers=max_workers,
             environments=Environments(compiled),
+            sizes=self._sizes,
         )
         self._router = self._engine.router = IntentRouter(
             self.registry,
@@ -126,6 +134,7 @@ class IntentusRuntime(Registering, Calling, Replaying):
             self._engine,
             max_depth=max_depth,
             spending=Spending(compiled.budgets, self.store, clock) if compiled.budgets else None,
+            sizes=self._sizes,
         )
         self._world, self._environments = self._engine.world, self._engine.environments
         if verify_replay:
@@ -166,13 +175,19 @@ class IntentusRuntime(Registering, Calling, Replaying):
             verify_replay=self._engine.on_recorded is not None,
             max_abandoned=self._max_abandoned,
             max_workers=self._max_workers,
+            max_payload_bytes=self._sizes.max_bytes,
+            max_payload_depth=self._sizes.max_depth,
         )
         other.registry.copy(self.registry)
         return other
 
     def plan(self, envelope: IntentEnvelope) -> Plan:
-        """Who would be called for an envelope, and why; calls and records nothing."""
-        return self._router.plan(envelope)
+        """Who would be called for an envelope, and why; calls and records nothing.
+
+        Raises:
+            UnrecordableValue: the payload is no data.
+        """
+        return self._router.plan_of(self._router.request(envelope))
 
     def cancel(self, execution_id: str, reason: str = "cancelled on request") -> bool:
         """Cancels an execution that is under way, and those that it asks for.

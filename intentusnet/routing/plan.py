@@ -8,6 +8,7 @@ plan can be made again and compared.
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Any, Final
@@ -61,6 +62,7 @@ class Plan:
         steps: the agents that are called, in order; attempt k calls step k.
         race: whether the first success decides a parallel execution.
         refusal: why nobody is called.
+        is_unread: it is refused for its payload alone, of which nothing else was looked at.
         budget: the numbers that the policy decided on, by their names; None if it compares none.
     """
 
@@ -70,10 +72,13 @@ class Plan:
     race: bool = False
     refusal: ErrorInfo | None = None
     budget: Budgets | None = None
+    is_unread: bool = False
 
     def tree(self) -> dict[str, Any]:
         """The plan as it stands in the log."""
         told = {} if self.budget is None else {"budget": values.tree(dict(self.budget))}
+        if self.is_unread and self.refusal is not None:
+            told["refused"] = self.refusal.tree()
         return {
             "candidates": [candidate.tree() for candidate in self.candidates],
             "steps": [agent.name for agent in self.steps],
@@ -134,6 +139,21 @@ def make_plan(
     candidates = tuple([Candidate(agent, stage.decide(agent_facts(agent))) for agent in agents])
     plan = _plan(candidates, options.strategy, options.prefer)
     return replace(plan, budget=budget) if policy.budgets else plan
+
+
+def refused_plan(envelope: IntentEnvelope, refusal: ErrorInfo) -> Plan:
+    """The plan for a payload that is refused at the door: nobody is asked about it."""
+    return Plan(envelope.routing.strategy, (), (), refusal=refusal, is_unread=True)
+
+
+def recorded_refusal(plan: Mapping[str, Any]) -> ErrorInfo | None:
+    """Why a recorded payload was refused at the door; None if it was not.
+
+    Args:
+        plan: a raw tree, as in an `ExecutionRecord`.
+    """
+    refused = plan.get("refused")
+    return None if refused is None else ErrorInfo.from_tree(refused)
 
 
 # Without a policy, the same plans come again and again.

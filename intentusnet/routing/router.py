@@ -17,9 +17,10 @@ from intentusnet.registry import Registry
 from intentusnet.response import AgentResponse, AttemptSummary, ErrorInfo
 from intentusnet.routing.control import NEVER, TASK_CANCELLED, Control
 from intentusnet.routing.drivers import drive
-from intentusnet.routing.plan import Plan, make_plan
+from intentusnet.routing.plan import Plan, make_plan, recorded_refusal, refused_plan
 from intentusnet.routing.spending import Spending
 from intentusnet.routing.strategies import Outcome
+from intentusnet.sizes import DEFAULT_SIZES, Sizes, admitted
 from intentusnet.transcript import Answer, Session
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class Request(NamedTuple):
         durability: "disk", "os" or "async" for this execution; None for the store's own.
         control: whether it may go on: its own once it is under way, before that the one of who asks for it.
             None where nobody can stop it, as in a replay.
+        refusal: why its payload is refused at the door; then `payload` is what stands for it in the record.
     """
 
     envelope: IntentEnvelope
@@ -47,6 +49,7 @@ class Request(NamedTuple):
     depth: int = 0
     durability: Durability | None = None
     control: Control | None = None
+    refusal: ErrorInfo | None = None
 
 
 class Recorder(Session, Protocol):
@@ -114,6 +117,7 @@ class IntentRouter:
         hands: sessions, and the calls of agents.
         max_depth: how many executions one may be nested in.
         spending: the numbers of the policy's budgets; None if it compares none.
+        sizes: how large payloads may be.
     """
 
     def __init__(
@@ -124,34 +128,49 @@ class IntentRouter:
         *,
         max_depth: int,
         spending: Spending | None = None,
+        sizes: Sizes = DEFAULT_SIZES,
     ) -> None:
         self.registry = registry
         self.policy = policy
         self._hands = hands
         self._max_depth = max_depth
         self._spending = spending
+        self._sizes = sizes
+
+    def request(self, envelope: IntentEnvelope, durability: Durability | None = None) -> Request:
+        """What an envelope asks for, at the door: its payload encoded, or refused as too large.
+
+        Raises:
+            UnrecordableValue: the payload is no data.
+        """
+        data, refusal = admitted(envelope.payload, self._sizes)
+        return Request(envelope, data, durability=durability, refusal=refusal)
 
     def route_intent(self, envelope: IntentEnvelope) -> AgentResponse:
         """Routes an envelope, records the execution, and returns how it ended.
 
+        Whatever JSON can say is routed, or answered with an error: see docs/validation.md.
+
         Raises:
-            UnrecordableValue: the payload cannot be written down; nothing was called.
+            UnrecordableValue: the payload is no data, such as an object, or a list that contains itself;
+                nothing was called.
+            ConfigurationError: an agent is asynchronous, and nobody awaits it; nothing was called.
             StoreWriteFailed: the record cannot be written.
             IntegrityBroken: the log is damaged; nothing was called.
         """
-        return self.route_request(Request(envelope, values.encode(envelope.payload)))
+        return self.route_request(self.request(envelope))
 
     async def route_intent_async(self, envelope: IntentEnvelope) -> AgentResponse:
         """The same for asynchronous callers, and agents: the same core, and the same record.
 
         To cancel the task that awaits this is to cancel the execution, which is on record then.
         """
-        return await self.route_request_async(Request(envelope, values.encode(envelope.payload)))
+        return await self.route_request_async(self.request(envelope))
 
     def route_request(self, request: Request) -> AgentResponse:
         """Routes a request whose payload is encoded already, such as a child intent's."""
         request = request._replace(control=Control(request.control))
-        plan = self.plan(request.envelope, request.depth)
+        plan = self.plan_of(request)
         check_waits_for(*plan.steps)
         return self.run(plan, request, self._hands.open_session(request, plan))
 
@@ -163,7 +182,7 @@ class IntentRouter:
         request = request._replace(control=control)
         if self._spending is not None and not self._spending.is_ready:
             await finished(self._hands.off_loop(self._spending.get_ready), control)
-        plan = self.plan(request.envelope, request.depth)
+        plan = self.plan_of(request)
         session = await finished(
             self._hands.off_loop(lambda: self._hands.open_session(request, plan)), control
         )
@@ -216,14 +235,17 @@ class IntentRouter:
             raise CancelledError(TASK_CANCELLED)
         return _response(session, outcome, fingerprint)
 
-    def plan(self, envelope: IntentEnvelope, depth: int = 0) -> Plan:
+    def plan_of(self, request: Request) -> Plan:
         """Who would be called now, and why; calls nobody.
 
         Raises:
             IntegrityBroken: the policy compares budgets, and the log is damaged.
         """
+        envelope = request.envelope
+        if request.refusal is not None:
+            return refused_plan(envelope, request.refusal)
         budget = None if self._spending is None else self._spending.of(envelope)
-        return self._plan(envelope, depth, self.registry, budget)
+        return self._plan(envelope, request.depth, self.registry, budget)
 
     def plan_again(
         self, envelope: IntentEnvelope, record: ExecutionRecord, registry: Registry | None = None
@@ -234,6 +256,9 @@ class IntentRouter:
             envelope, record: the request, and its record.
             registry: the agents; those of now if None.
         """
+        refusal = recorded_refusal(record.plan_tree)
+        if refusal is not None:
+            return refused_plan(envelope, refusal)
         agents = self.registry if registry is None else registry
         return self._plan(envelope, record.depth, agents, recorded_budget(record.plan_tree))
 

@@ -82,7 +82,7 @@ REGISTERING = {
 RUNTIME = {
     "__init__": (
         "self, *, store, policy, clock, ids, environ, write_ahead, max_depth, capture, verify_replay, "
-        "max_abandoned, max_workers"
+        "max_abandoned, max_workers, max_payload_bytes, max_payload_depth"
     ),
     "abandoned": None,
     "cancel": "self, execution_id, reason",

@@ -83,7 +83,7 @@ class AsyncContext(BaseContext):
             except BaseException as raised_by_it:
                 if is_cancellation(raised_by_it):
                     raise
-                fault, answer = raised_by_it, raised.capture(raised_by_it)
+                fault, answer = raised.captured(raised_by_it)
             answer = self._session.end(ticket, answer)
             if fault is not None:
                 raise fault

@@ -17,8 +17,6 @@ from datetime import datetime
 from random import Random
 from typing import Any, Final, NamedTuple, TypeVar, overload
 
-from pydantic import ValidationError
-
 from intentusnet import values
 from intentusnet.agents import Agent
 from intentusnet.asker import Asker, World, current, point_in_time, text_of
@@ -225,7 +223,9 @@ class BaseContext(Asker):
                 traceparent=own.traceparent,
                 idempotency_key=options["idempotency_key"],
             )
-        except ValidationError as fault:
+        except InvalidInput:
+            raise
+        except Exception as fault:  # of pydantic, or of the arguments themselves
             raise invalid_envelope(fault) from fault
         inside = inside_effect.get()
         if inside is not None:
@@ -324,7 +324,11 @@ def capturing() -> BaseContext | None:
 def plain(value: Any) -> Any:
     """A model or dataclass as the plain value that it stands for; anything else as it is."""
     kind = type(value)
-    if hasattr(kind, "model_dump") or hasattr(kind, "__dataclass_fields__"):
+    try:
+        stands_for_fields = hasattr(kind, "model_dump") or hasattr(kind, "__dataclass_fields__")
+    except Exception:  # noqa: BLE001 - a class can have code of its own, too
+        return value
+    if stands_for_fields:
         try:
             return values.decode(written(codec_for(kind).encode, value))
         except InvalidAgent as fault:

@@ -6,8 +6,6 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal
 
-from pydantic import ValidationError
-
 from intentusnet.context import plain
 from intentusnet.envelope import (
     Caller,
@@ -19,9 +17,10 @@ from intentusnet.envelope import (
     names_of,
     routing_of,
 )
-from intentusnet.errors import InvalidEnvelope
+from intentusnet.errors import InvalidEnvelope, InvalidInput
 from intentusnet.ids import Clock, Ids
 from intentusnet.log.durability import Durability, check_durability
+from intentusnet.refusals import describe
 from intentusnet.response import AgentResponse
 from intentusnet.routing.router import IntentRouter
 
@@ -176,12 +175,14 @@ class Calling:
                 traceparent=traceparent,
                 idempotency_key=idempotency_key,
             )
-        except ValidationError as fault:
+        except InvalidInput:
+            raise
+        except Exception as fault:  # of pydantic, or of the arguments themselves
             raise invalid_envelope(fault) from fault
 
     def _deadline(self, timeout: object) -> datetime:
         if not isinstance(timeout, int | float) or not 0 < timeout < _LONGEST_TIMEOUT:
             raise InvalidEnvelope(
-                "the timeout makes no sense", where="timeout", expected="seconds > 0", got=repr(timeout)
+                "the timeout makes no sense", where="timeout", expected="seconds > 0", got=describe(timeout)
             )
         return datetime.fromtimestamp(self.clock.time_us() / 1_000_000, UTC) + timedelta(seconds=timeout)

@@ -282,8 +282,8 @@ class _Declared(Codec):
 
 def _plainly(error: Exception) -> str:
     """What pydantic says of a value that it does not write, without what that value is."""
-    text = without_addresses(" ".join(str(error).split()))
-    text = re.sub(r", input_value=.*?(?=, input_type=|\]$)", "", text)
+    said = re.sub(r"input_value=.*, (?=input_type=)", "", str(error))
+    text = without_addresses(" ".join(said.split()))
     return text if len(text) <= _MOST_SAID else text[:_MOST_SAID] + "…"
 
 

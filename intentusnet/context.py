@@ -70,7 +70,7 @@ class Context(BaseContext):
             except (ControlSignal, KeyboardInterrupt):
                 raise
             except BaseException as raised_by_it:  # noqa: BLE001 - whatever it is, it is the answer
-                fault, answer = raised_by_it, raised.capture(raised_by_it)
+                fault, answer = raised.captured(raised_by_it)
             answer = self._session.end(ticket, answer)
             if fault is not None:
                 raise fault

@@ -229,7 +229,10 @@ def names_of(where: str, names: Iterable[str]) -> tuple[str, ...]:
         return names
     if isinstance(names, str) or not isinstance(names, Iterable):
         raise InvalidEnvelope(
-            "one name stands where several are meant", where=f"/{where}", expected="a list", got=repr(names)
+            "one name stands where several are meant",
+            where=f"/{where}",
+            expected="a list",
+            got=describe(names),
         )
     return tuple(names)
 
@@ -250,8 +253,12 @@ def caller_of(caller: object, roles: tuple[str, ...], tenant: str | None) -> Cal
     return Caller(name=caller, roles=roles, tenant=tenant)  # type: ignore[arg-type]  # pydantic checks it
 
 
-def invalid_envelope(fault: ValidationError) -> InvalidEnvelope:
-    """What pydantic found, as an error of this package: every field that makes no sense."""
+def invalid_envelope(fault: Exception) -> InvalidEnvelope:
+    """What pydantic found, or an argument's own code raised, as an error: every field that makes no sense."""
+    if not isinstance(fault, ValidationError):
+        return InvalidEnvelope(
+            "an argument cannot be looked at", got=describe(fault), hint="Hand over plain values"
+        )
     found = fault.errors(include_url=False)
     places = [
         {

@@ -70,7 +70,7 @@ class ErrorInfo(BaseModel):
             if type(copied) is not dict or not all(type(key) is str for key in copied):
                 raise UnrecordableValue("the details are no dict with names as keys")
         except UnrecordableValue as why:
-            copied = {"unrecordable": str(why)}
+            copied = unrecordable(why)
         except Exception as broken:  # noqa: BLE001 - a foreign property may raise anything
             copied = {"unrecordable": f"they cannot be read: {_printable(type(broken).__qualname__)}"}
         return cls(code=code, message=message, type=kind, details=copied)
@@ -97,6 +97,11 @@ class ErrorInfo(BaseModel):
             type=tree["type"],
             details=values.untag(tree["details"]),
         )
+
+
+def unrecordable(why: UnrecordableValue) -> dict[str, Any]:
+    """What stands for the details of an `AgentFailure` that cannot be recorded."""
+    return {"unrecordable": str(why)}
 
 
 def message_of(fault: BaseException) -> str:

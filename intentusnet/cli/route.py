@@ -12,6 +12,7 @@ from intentusnet.cli.app import Invocation, Words, pass_invocation, shared_optio
 from intentusnet.cli.output import Output, fields, inline, listing, pretty, styled, text
 from intentusnet.cli.payload import read_payload, untagged
 from intentusnet.cli.places import lines_of
+from intentusnet.errors import InvalidInput
 from intentusnet.response import AgentResponse, ErrorCode, ErrorInfo
 
 if TYPE_CHECKING:

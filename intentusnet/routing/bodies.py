@@ -100,9 +100,9 @@ def _returned(agent: Agent, result: Any) -> Answer:
         return _failed(
             ErrorInfo(
                 code=ErrorCode.PAYLOAD_TOO_LARGE if too_large else ErrorCode.INTERNAL_AGENT_ERROR,
-                message=f"agent {agent.name!r} returned what it may not: {fault}",
+                message=f"agent {agent.name!r} returned what it may not: {_told(fault)}",
                 type=type(fault).__name__,
-                details={"agent": agent.name, **fault.as_dict(), **fault.places()},
+                details={"agent": agent.name, **fault.places()},
             )
         )
     except BaseException as fault:  # noqa: BLE001 - what an agent returns can bring code of its own
@@ -138,9 +138,17 @@ def _late(agent: Agent, fault: BaseException) -> ErrorInfo:
     )
 
 
+def _told(fault: InvalidInput) -> str:
+    """An error in words, without what was found: in the details, its place tells whether it is a secret."""
+    parts = [fault.message]
+    parts += [f"at {fault.where}"] if fault.where else []
+    parts += [f"expected {fault.expected}"] if fault.expected else []
+    return "; ".join(parts) + (f". {fault.hint}" if fault.hint else "")
+
+
 def _misfit(agent: Agent, fault: InvalidInput) -> ErrorInfo:
     return ErrorInfo(
         code=ErrorCode.VALIDATION_ERROR,
-        message=f"the payload does not fit agent {agent.name!r}: {fault}",
+        message=f"the payload does not fit agent {agent.name!r}: {_told(fault)}",
         details={"agent": agent.name, **fault.places()},
     )

@@ -8,6 +8,7 @@ text three.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
@@ -61,9 +62,21 @@ class Sizes:
         # So many levels take so many brackets: most data is too short to be looked at any closer.
         if len(data) <= 2 * self.max_depth or data.count(b"[") + data.count(b"{") <= self.max_depth:
             return None
-        depth = depth_of(values.parse(data))
+        depth = _levels(data)
         return {"depth": depth, "limit": self.max_depth} if depth > self.max_depth else None
 
+
+def _levels(data: bytes) -> int:
+    """How many levels of JSON encoded data has: so often what is innermost can be taken away."""
+    brackets, levels = _STRING.sub(b"", data).translate(_SQUARE, _NO_BRACKETS), 0
+    while brackets:
+        brackets, levels = brackets.replace(b"[]", b""), levels + 1
+    return levels
+
+
+_STRING: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"')
+_SQUARE: Final = bytes.maketrans(b"{}", b"[]")
+_NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
 
 DEFAULT_SIZES: Final = Sizes()
 
@@ -88,9 +101,12 @@ def admitted(payload: Any, sizes: Sizes) -> Admitted:
     """
     try:
         data = written(values.encode, payload)
-    except PayloadTooLarge:
-        told: dict[str, Any] = {"depth": depth_of(payload)}
-        return Admitted(values.dumps(told), refusal_of("the payload", {**told, "limit": sizes.max_depth}))
+    except PayloadTooLarge as fault:
+        told = {"depth": depth_of(payload)}
+        error = refusal_of("the payload", {**told, "limit": sizes.max_depth})
+        if told["depth"] <= sizes.max_depth:  # its levels take more of JSON's, or the stack is full
+            error = error.model_copy(update={"message": f"the payload cannot be recorded: {fault.message}"})
+        return Admitted(values.dumps(told), error)
     excess = sizes.excess(data)
     if excess is None:
         return Admitted(data)

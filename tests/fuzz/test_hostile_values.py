@@ -273,3 +273,34 @@ def test_no_json_makes_the_router_raise(payload: Any, kind: Any) -> None:
         assert 1 <= len(faults) <= 20 and response.error.details["total"] >= len(faults)
         assert all(fault.keys() == {"path", "expected", "got"} for fault in faults)
         assert all(len(fault["got"]) <= 80 for fault in faults)
+
+
+OPERANDS = {"eq": 1, "ne": "a", "lt": 2**60, "ge": "a", "in": [1, 2], "glob": "*a*", "exists": False}
+RULES = [
+    {"id": f"{name}-{number}", "effect": "deny", "payload": {path: {name: operand}}}
+    for number, path in enumerate(("/a", "/0/password", "/password"))
+    for name, operand in OPERANDS.items()
+]
+
+
+@given(payload=json_trees | st.fixed_dictionaries({"a": json_trees}), number=st.integers(0, 20))
+def test_no_json_makes_a_policy_raise(payload: Any, number: int) -> None:
+    """A policy that compares payloads decides about whatever JSON says, and again on replay."""
+    policy = {"default": "allow", "rules": RULES[number:]}
+    runtime = IntentusRuntime(store=MemoryExecutionStore(), policy=policy)
+    runtime.agent("a", handles="x")(lambda value: value)
+    response = runtime.router.route_intent(IntentEnvelope(intent="x", payload=payload))
+    assert response.error is None or response.error.code is ErrorCode.POLICY_DENIAL
+    assert runtime.replay(response.execution_id).verdict is Verdict.MATCH
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_a_policy_meets_whatever_a_payload_is(name: str) -> None:
+    """The same for any object that can be recorded, and for what is too large, which is not compared."""
+    runtime = IntentusRuntime(store=MemoryExecutionStore(), policy={"default": "allow", "rules": RULES})
+    runtime.agent("a", handles="x")(lambda value: value)
+    try:
+        response = runtime.route("x", VALUES[name]())
+    except UnrecordableValue:
+        return
+    assert runtime.replay(response.execution_id).verdict is Verdict.MATCH

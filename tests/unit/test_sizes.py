@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 from helpers import process_agents
-from helpers.hostile import nested
+from helpers.hostile import json_trees, nested
 from helpers.runtimes import replays, runtime_of
+from hypothesis import given
 
 from intentusnet import (
     AgentFailure,
@@ -279,7 +280,16 @@ def test_levels_are_counted_without_recursion() -> None:
         shared = [shared, shared]
     assert [depth_of(value) for value in (1, "x", [], nested(100_000), shared)] == [0, 0, 1, 100_000, 101]
     assert depth_of({(1, (2,)): {3}}) == 3
-    assert Sizes().excess(values.encode({"text": "[[[[" * 100})) is None
+    assert Sizes().excess(values.encode({"text": '[[[["\\[' * 100, "]]": ["\\"]})) is None
+
+
+@given(json_trees)
+def test_levels_of_encoded_values_are_those_of_their_json(tree: Any) -> None:
+    """Whatever brackets and quotes its texts have."""
+    data = values.encode([tree, [[]] * 40, '"]'])
+    depth = depth_of(values.parse(data))
+    assert Sizes(max_depth=depth).excess(data) is None
+    assert Sizes(max_depth=depth - 1).excess(data) == {"depth": depth, "limit": depth - 1}
 
 
 def test_a_refused_execution_that_was_interrupted_is_refused_when_it_is_resumed() -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypedDict
 
 import pytest
-from helpers.hostile import FAULTS, SECRET, VALUES, Account, json_trees
+from helpers.hostile import SECRET, VALUES, Account, json_trees
+from helpers.hostile_faults import FAULTS
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field

@@ -5,6 +5,7 @@ import collections
 import dataclasses
 import decimal
 import enum
+import functools
 import itertools
 import math
 import sys
@@ -16,8 +17,6 @@ from typing import Any, NamedTuple
 
 from hypothesis import strategies as st
 from pydantic import BaseModel, SecretStr, computed_field
-
-from intentusnet import AgentFailure
 
 HALF = "\ud800"
 SECRET = "hunter2-hunter2"
@@ -170,34 +169,29 @@ class Loop(BaseModel):
     inner: Any = None
 
 
-class Odd(Exception):
-    def __str__(self) -> str:
-        return HALF
+def _list(inner: Any) -> Any:
+    return [inner]
 
 
-class OddArgs(Exception):
-    @property
-    def args(self) -> Any:  # type: ignore[override]  # that is what is hostile
-        raise RuntimeError("args")
+def _odd_dict(inner: Any) -> Any:
+    return {"$x": inner}
 
 
-class OddFailure(AgentFailure):
-    @property
-    def code(self) -> Any:  # type: ignore[override]  # that is what is hostile
-        raise RuntimeError("code")
-
-    @code.setter
-    def code(self, _: Any) -> None:
-        pass
+def _dict(inner: Any) -> Any:
+    return {"password": inner}
 
 
-class OddCode(AgentFailure):
-    def __init__(self) -> None:
-        super().__init__("odd", code=Raising(), details=Raising())  # type: ignore[arg-type]
+def _tuple(inner: Any) -> Any:
+    return (inner,)
 
 
-def nested(depth: int, box: Callable[[Any], Any] = lambda inner: [inner]) -> Any:
-    """Something in so many boxes; made without recursion."""
+def _model(inner: Any) -> Any:
+    return Loop.model_construct(inner=inner)
+
+
+@functools.lru_cache(maxsize=64)
+def nested(depth: int, box: Callable[[Any], Any] = _list) -> Any:
+    """Something in so many boxes, made without recursion; the same one again, as nobody changes it."""
     value: Any = 1
     for _ in range(depth):
         value = box(value)
@@ -241,13 +235,6 @@ def future() -> Any:
     made = loop.create_future()
     loop.close()
     return made
-
-
-def deep_group() -> BaseException:
-    group: Exception = ValueError(1)
-    for _ in range(400):
-        group = ExceptionGroup("g", [group])
-    return group
 
 
 #: What makes a value, by a name of it: each is made anew, as some cannot be used twice.
@@ -334,46 +321,14 @@ VALUES: dict[str, Callable[[], Any]] = {
     "deeper": lambda: nested(199),
     "deeper than a record": lambda: nested(300),
     "deeper than the stack": lambda: nested(100_000),
-    "deep dicts": lambda: nested(100_000, lambda inner: {"password": inner}),
-    "deep odd dicts": lambda: nested(64, lambda inner: {"$x": inner}),
-    "deep tuples": lambda: nested(99, lambda inner: (inner,)),
+    "deep dicts": lambda: nested(100_000, _dict),
+    "deep odd dicts": lambda: nested(64, _odd_dict),
+    "deep tuples": lambda: nested(99, _tuple),
     "deep dataclasses": lambda: nested(5_000, Knot),
-    "deep models": lambda: nested(500, lambda inner: Loop.model_construct(inner=inner)),
+    "deep models": lambda: nested(500, _model),
     "wide": lambda: list(range(50_000)),
     "secrets": lambda: {"password": SECRET, "n": [{"api_key": SECRET}]},
 }
-
-#: What an agent or an effect may raise.
-FAULTS: dict[str, Callable[[], BaseException]] = {
-    "half": lambda: ValueError(HALF),
-    "odd": Odd,
-    "odd arguments": OddArgs,
-    "odd failure": lambda: OddFailure("x"),
-    "odd code": OddCode,
-    "unshowable": lambda: ValueError(Raising()),
-    "deep": lambda: ValueError(nested(100_000)),
-    "deep details": lambda: AgentFailure("x", details={"a": nested(100_000)}),
-    "rather deep details": lambda: AgentFailure("x", details={"a": nested(190)}),
-    "odd name": lambda: type("\ud800", (Exception,), {})("x"),
-    "group": deep_group,
-    "recursion": lambda: RecursionError("x"),
-    "memory": lambda: MemoryError("x"),
-    "exit": lambda: SystemExit(Raising()),
-    "generator exit": lambda: GeneratorExit("x"),
-    "stop": lambda: StopIteration(1),
-    "base": lambda: BaseException(b"\xff"),
-    "attributes": lambda: _with_attributes(ValueError("x")),
-    "huge": lambda: ValueError("x" * 300_000),
-    "huge details": lambda: AgentFailure("x", details={"a": "x" * 300_000}),
-    "odd message": lambda: ValueError(Liar("a")),
-    "text subclass": lambda: ValueError(Text("a")),
-}
-
-
-def _with_attributes(fault: Exception) -> Exception:
-    vars(fault).update(a=Raising(), b=HALF, c=nested(100_000), **{HALF: 1, "not a name": 2})
-    return fault
-
 
 atoms = (
     st.none()

@@ -140,7 +140,7 @@ def test_what_an_agent_answers_is_told_in_the_same_way(
 
 def test_objects_are_looked_into() -> None:
     """The fields of a dataclass, or of a model, that an agent returns are told by their places."""
-    wrong = Person("Ann", "old", [Address.model_construct(street=1, number=2)])  # type: ignore[arg-type]
+    wrong = Person("Ann", "old", [Address.model_construct(street=1, number=2)])  # type: ignore[arg-type]  # that is what is tested
     with pytest.raises(UnrecordableValue) as refusal:
         codec_for(Person).encode(wrong)
     assert [misfit["path"] for misfit in refusal.value.misfits] == ["/age", "/homes/0/street"]
@@ -240,6 +240,6 @@ def test_no_error_tells_a_secret() -> None:
     error = told_of({"pin": 4711, "tries": "x4711"}, Login)
     assert [fault["got"] for fault in error.details["faults"]] == ["int, not shown", "str, not shown"]
     assert "4711" not in str(error)
-    own = capture("clock", redaction=Redaction(keys=["badge"]))
+    own = capture("httpx", redaction=Redaction(keys=["badge"]))
     error = told_of({"badge": "B-4711"}, dict[str, int], capture=own)
     assert error.details["faults"][0]["got"] == "[redacted]" and "4711" not in str(error)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import re
+from collections.abc import Mapping
 from typing import Any, Final
 
 from intentusnet import values
@@ -57,17 +58,22 @@ def _redacted(redaction: Redaction, tree: Any) -> Any:
     if "$dict" in tree:
         return {"$dict": [[key, _member(redaction, key, item)] for key, item in tree["$dict"]]}
     if tree.keys() == _MISFIT:
-        tree = _without_got(redaction, tree)
+        tree = without_got(tree, redaction)
     return {key: _member(redaction, key, item) for key, item in tree.items()}
 
 
-def _without_got(redaction: Redaction, misfit: dict[str, Any]) -> dict[str, Any]:
-    """Where a value did not fit its type, without what was there if a secret stands in that place."""
+def without_got(misfit: Mapping[str, Any], redaction: Redaction = _ALWAYS) -> dict[str, Any]:
+    """Where a value did not fit its type, without what was there if a secret stands in that place.
+
+    Args:
+        misfit: see `InvalidInput.misfits`.
+        redaction: says what a secret is.
+    """
     path = misfit["path"]
     keys = path.split("/") if isinstance(path, str) else []
     if any(redaction.is_secret_key(key) or redaction.is_secret_header(key) for key in keys):
         return {**misfit, "got": PLACEHOLDER}
-    return misfit
+    return dict(misfit)
 
 
 def _member(redaction: Redaction, key: Any, item: Any) -> Any:

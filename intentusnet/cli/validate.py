@@ -84,6 +84,8 @@ class _Door:
 
 def _misfits(agent: str, fault: InvalidInput) -> list[InvalidInput]:
     """Each place where a payload does not fit an agent, as a place in the envelope; those that are told."""
+    from intentusnet.capture.arguments import without_got
+
     many = f", one of {fault.total} places" if fault.total > 1 else ""
     return [
         InvalidInput(
@@ -93,7 +95,7 @@ def _misfits(agent: str, fault: InvalidInput) -> list[InvalidInput]:
             got=place["got"],
             hint=fault.hint,
         )
-        for place in fault.places()["faults"]
+        for place in map(without_got, fault.places()["faults"])
     ]
 
 

@@ -217,11 +217,13 @@ def test_each_place_that_is_wrong_has_a_line(app, run):
         file.write("@runtime.agent('typed', handles='typed')\ndef typed(x: dict[str, int]) -> None: ...\n")
     ran = run("route", "typed", '{"a": 1, "b": "x", "c": []}', "--format", "table")
     assert ran.code == 2 and "in 2 places" in ran.stdout
-    for line in (r"/b: expected a valid integer, got str 'x'", r"/c: expected a valid integer, got list \[\]"):
+    for line in (
+        r"/b: expected a valid integer, got str 'x'",
+        r"/c: expected a valid integer, got list \[\]",
+    ):
         assert re.search(rf"^  (faults)? +{line}$", ran.stdout, re.M), ran.stdout
-    assert [fault["path"] for fault in run("show", "@last").json["outcome"]["error"]["details"]["faults"]] == [
-        "/b", "/c",
-    ]  # fmt: skip
+    faults = run("show", "@last").json["outcome"]["error"]["details"]["faults"]
+    assert [fault["path"] for fault in faults] == ["/b", "/c"]
     ran = run("route", "x", "--tag", "", "--tag", "y", "--tag", "9" * 600)
     assert ran.code == 2 and ran.stderr.count("Error:") == 1
     assert "at /tags/0" in ran.stderr or "/tags/0" in ran.stderr

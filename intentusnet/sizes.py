@@ -69,7 +69,7 @@ class Sizes:
 def _levels(data: bytes) -> int:
     """How many levels of JSON encoded data has: so often what is innermost can be taken away."""
     brackets, levels = _STRING.sub(b"", data).translate(_SQUARE, _NO_BRACKETS), 0
-    while brackets:
+    while brackets and levels < values.MAX_DEPTH:
         brackets, levels = brackets.replace(b"[]", b""), levels + 1
     return levels
 

@@ -26,6 +26,7 @@ from intentusnet.response import AgentResponse
 from intentusnet.routing.drivers import OffLoop, concurrently
 from intentusnet.routing.router import Request
 from intentusnet.scopes import Scope, covered, entered, inside_effect
+from intentusnet.sizes import DEFAULT_SIZES, Sizes
 from intentusnet.tags import is_text
 from intentusnet.transcript import (
     ACTING_KINDS,
@@ -54,6 +55,7 @@ class World:
         off_loop: for asynchronous agents, calls what may wait for a disk.
         capture: what the runtime's hooks are to catch, in their own terms; None for nothing.
         redact: takes the secrets out of encoded arguments, in the way of that world's setting.
+        sizes: how large payloads and answers may be.
     """
 
     clock: Clock
@@ -64,6 +66,7 @@ class World:
     off_loop: OffLoop
     capture: object = None
     redact: Callable[[World, bytes], bytes] | None = None
+    sizes: Sizes = DEFAULT_SIZES
 
     def redacted(self, arguments: bytes) -> bytes:
         """Encoded arguments as they are written down, and compared."""

@@ -62,7 +62,8 @@ class AsyncContext(BaseContext):
             args, kwargs: its arguments: recorded and compared, so they must be data.
 
         Raises:
-            UnrecordableValue: an argument, or what the function returned, cannot be recorded.
+            UnrecordableValue: an argument, or what the function returned, cannot be recorded;
+                `PayloadTooLarge` if what it returned is larger than the runtime allows.
             DeadlineExceeded: the agent's time is up: nothing was called.
             Exception: whatever the function raises, live and on replay.
         """
@@ -75,13 +76,14 @@ class AsyncContext(BaseContext):
             fault: BaseException | None = None
             try:
                 with covered(question):
-                    answer = answer_of(name, codec, await _awaited(function(*args, **kwargs)))
+                    value = await _awaited(function(*args, **kwargs))
+                    answer = answer_of(name, codec, value, self._world.sizes)
             except _PASSING:
                 raise
             except BaseException as raised_by_it:
                 if is_cancellation(raised_by_it):
                     raise
-                fault, answer = raised_by_it, raised.capture(raised_by_it)
+                fault, answer = raised.captured(raised_by_it)
             answer = self._session.end(ticket, answer)
             if fault is not None:
                 raise fault
@@ -245,7 +247,7 @@ async def call_agent_awaiting(
     context = context_for(AsyncContext, agent, attempt, request, session, world)
     inside, asker = entered(inside_effect, None), entered(current, context)
     try:
-        return without_secrets(await call_awaiting(agent, request.payload, context), world)
+        return without_secrets(await call_awaiting(agent, request.payload, context, world.sizes), world)
     finally:
         context.close()
         current.reset(asker)

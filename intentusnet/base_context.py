@@ -17,21 +17,20 @@ from datetime import datetime
 from random import Random
 from typing import Any, Final, NamedTuple, TypeVar, overload
 
-from pydantic import ValidationError
-
 from intentusnet import values
 from intentusnet.agents import Agent
 from intentusnet.asker import Asker, World, current, point_in_time, text_of
 from intentusnet.codecs import Codec, codec_for
 from intentusnet.effects import result_codec, traits_of
 from intentusnet.envelope import IntentEnvelope, invalid_envelope, names_of, routing_of
-from intentusnet.errors import InvalidInput
+from intentusnet.errors import InvalidAgent, InvalidInput, UnrecordableValue
 from intentusnet.record import ParentLink
 from intentusnet.refusals import describe
-from intentusnet.response import AgentResponse
+from intentusnet.response import AgentResponse, ErrorInfo
 from intentusnet.routing.isolation import until_us
 from intentusnet.routing.router import Request
 from intentusnet.scopes import inside_effect
+from intentusnet.sizes import admitted, written
 from intentusnet.transcript import Answer, Question, Session, attempt_scope
 
 #: So many items of a `map` at once, unless it is told another number.
@@ -44,11 +43,13 @@ class Child(NamedTuple):
     Attributes:
         question: what is asked.
         envelope, data: what is routed, and its encoded payload.
+        refusal: why that is refused; then ``data`` is what stands for it in the records.
     """
 
     question: Question
     envelope: IntentEnvelope
     data: bytes
+    refusal: ErrorInfo | None
 
 
 class BaseContext(Asker):
@@ -202,7 +203,7 @@ class BaseContext(Asker):
         """
         self._check_time()
         own = self._request.envelope
-        data = values.encode(plain(payload))
+        data, refusal = admitted(plain(payload), self._world.sizes)
         caller, tags, priority = options["caller"], options["tags"], options["priority"]
         try:
             envelope = IntentEnvelope(
@@ -222,13 +223,15 @@ class BaseContext(Asker):
                 traceparent=own.traceparent,
                 idempotency_key=options["idempotency_key"],
             )
-        except ValidationError as fault:
+        except InvalidInput:
+            raise
+        except Exception as fault:  # of pydantic, or of the arguments themselves
             raise invalid_envelope(fault) from fault
         inside = inside_effect.get()
         if inside is not None:
-            return Child(inside, envelope, data)
+            return Child(inside, envelope, data, refusal)
         asked = envelope.encode_compared(data)
-        return Child(self._question("route", envelope.intent.name, asked), envelope, data)
+        return Child(self._question("route", envelope.intent.name, asked), envelope, data, refusal)
 
     def _child_request(self, child: Child) -> Request:
         """The request that asks for a child execution."""
@@ -242,6 +245,7 @@ class BaseContext(Asker):
             own.durability,
             own.control,
             own.holding,
+            child.refusal,
         )
 
     def _stream(self, name: str | None) -> Random:
@@ -321,6 +325,15 @@ def capturing() -> BaseContext | None:
 def plain(value: Any) -> Any:
     """A model or dataclass as the plain value that it stands for; anything else as it is."""
     kind = type(value)
-    if hasattr(kind, "model_dump") or hasattr(kind, "__dataclass_fields__"):
-        return values.decode(codec_for(kind).encode(value))
+    try:
+        stands_for_fields = hasattr(kind, "model_dump") or hasattr(kind, "__dataclass_fields__")
+    except Exception:  # noqa: BLE001 - a class can have code of its own, too
+        return value
+    if stands_for_fields:
+        try:
+            return values.decode(written(codec_for(kind).encode, value))
+        except InvalidAgent as fault:
+            raise UnrecordableValue(
+                fault.message, expected=fault.expected, got=fault.got, hint="Hand over a dict of its fields"
+            ) from fault
     return value

@@ -6,9 +6,6 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal
 
-from pydantic import ValidationError
-
-from intentusnet import values
 from intentusnet.context import plain
 from intentusnet.envelope import (
     Caller,
@@ -20,12 +17,13 @@ from intentusnet.envelope import (
     names_of,
     routing_of,
 )
-from intentusnet.errors import InvalidEnvelope
+from intentusnet.errors import InvalidEnvelope, InvalidInput
 from intentusnet.ids import Clock, Ids
 from intentusnet.log.durability import Durability, check_durability
+from intentusnet.refusals import describe
 from intentusnet.response import AgentResponse
 from intentusnet.routing.keys import InFlight, check_in_flight
-from intentusnet.routing.router import IntentRouter, Request
+from intentusnet.routing.router import IntentRouter
 
 _LONGEST_TIMEOUT: Final = 366 * 24 * 3600.0
 
@@ -96,9 +94,7 @@ class Calling:
         )
         check_durability(durability)
         check_in_flight(in_flight)
-        return self._router.route_request(
-            Request(envelope, values.encode(envelope.payload), durability=durability, in_flight=in_flight)
-        )
+        return self._router.route_request(self._router.request(envelope, durability, in_flight))
 
     async def route_async(
         self,
@@ -148,9 +144,7 @@ class Calling:
         )
         check_durability(durability)
         check_in_flight(in_flight)
-        data = values.encode(envelope.payload)
-        request = Request(envelope, data, durability=durability, in_flight=in_flight)
-        return await self._router.route_request_async(request)
+        return await self._router.route_request_async(self._router.request(envelope, durability, in_flight))
 
     def envelope(
         self,
@@ -188,12 +182,14 @@ class Calling:
                 traceparent=traceparent,
                 idempotency_key=idempotency_key,
             )
-        except ValidationError as fault:
+        except InvalidInput:
+            raise
+        except Exception as fault:  # of pydantic, or of the arguments themselves
             raise invalid_envelope(fault) from fault
 
     def _deadline(self, timeout: object) -> datetime:
         if not isinstance(timeout, int | float) or not 0 < timeout < _LONGEST_TIMEOUT:
             raise InvalidEnvelope(
-                "the timeout makes no sense", where="timeout", expected="seconds > 0", got=repr(timeout)
+                "the timeout makes no sense", where="timeout", expected="seconds > 0", got=describe(timeout)
             )
         return datetime.fromtimestamp(self.clock.time_us() / 1_000_000, UTC) + timedelta(seconds=timeout)

@@ -18,9 +18,10 @@ way what it has no type for (a datetime as text, a tuple as an array), and defau
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Iterator
 from enum import Enum
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache, partial
 from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Annotated, Any, Final, ForwardRef, Never, NewType, NoReturn, get_args, get_origin
 
@@ -31,6 +32,7 @@ from pydantic_core import to_jsonable_python
 
 from intentusnet import values
 from intentusnet.errors import InvalidAgent, InvalidInput, UnrecordableValue
+from intentusnet.misfits import refusal
 from intentusnet.refusals import NO_SECRETS, RECORDED, describe, pointer, without_addresses
 from intentusnet.sameness import conversion, difference
 from intentusnet.typeddicts import accepted
@@ -175,7 +177,7 @@ class _Declared(Codec):
                 expected=error.expected,
                 got=error.got,
                 hint=_HINT,
-            ) from error
+            ).told_of(error) from error
         # PEP 484: where a float is declared an int will do, inside of other types too.
         if (lost := difference(value, back, (), widens=True)) is not None:
             keys, had, has = lost
@@ -212,12 +214,7 @@ class _Declared(Codec):
                 value, mode="python", by_alias=False, exclude_computed_fields=True, warnings="error"
             )
         except Exception as error:
-            raise UnrecordableValue(
-                f"the value is not of the declared type: {without_addresses(' '.join(str(error).split()))}",
-                expected=self.name,
-                got=describe(value),
-                hint=_HINT,
-            ) from error
+            raise self._told(value, error) from error
         try:
             return values.encode(plain)
         except UnrecordableValue:
@@ -245,20 +242,52 @@ class _Declared(Codec):
         return lenient
 
     def _misfit(self, value: Any, error: ValidationError) -> InvalidInput:
-        faults = error.errors(include_url=False, include_context=False)
-        first = faults[0]
-        missing = first["type"].startswith("missing")
-        more = f", in {len(faults)} places" if len(faults) > 1 else ""
-        return InvalidInput(
-            f"the value does not fit the declared type {self.name}{more}",
-            where=_locate(value, first["loc"], missing=missing),
-            expected="a value, which is required"
-            if missing
-            else first["msg"].removeprefix("Input should be "),
-            got="nothing" if missing else describe(first["input"]),
-        )
+        return refusal(self.name, value, error, self._adapter.validate_python, secret=self._holds_secrets)
+
+    @cached_property
+    def _holds_secrets(self) -> bool:
+        return "pydantic.types.Secret" in repr(self._adapter.core_schema)
+
+    def _told(self, value: Any, error: Exception) -> UnrecordableValue:
+        """What is wrong with a value that pydantic does not write: each place of it, if that can be told."""
+        fault = self._found(value)
+        if fault is None:
+            fault = InvalidInput(f": {_plainly(error)}", expected=self.name, got=describe(value))
+        else:
+            fault.message = f", in {fault.total} places" if fault.total > 1 else ""
+        return UnrecordableValue(
+            f"the value is not of the declared type {self.name}{fault.message}",
+            where=fault.where,
+            expected=fault.expected,
+            got=fault.got,
+            hint=_HINT,
+        ).told_of(fault)
+
+    def _found(self, value: Any) -> InvalidInput | None:
+        """Where a value is not of the type: by itself, or, as objects are not looked into, by its fields."""
+        try:
+            self._adapter.validate_python(value, strict=True)
+            plain = self._adapter.dump_python(
+                value, mode="python", by_alias=False, exclude_computed_fields=True, warnings=False
+            )
+            self.decode(values.encode(_lowered(plain, values.MAX_DEPTH)))
+        except ValidationError as error:
+            return self._misfit(value, error)
+        except InvalidInput as fault:
+            return fault if fault.misfits else None
+        except Exception:  # noqa: BLE001 - the type's own code, and the value's; what it said first is told
+            return None
+        return None
 
 
+def _plainly(error: Exception) -> str:
+    """What pydantic says of a value that it does not write, without what that value is."""
+    said = re.sub(r"input_value=.*, (?=input_type=)", "", str(error))
+    text = without_addresses(" ".join(said.split()))
+    return text if len(text) <= _MOST_SAID else text[:_MOST_SAID] + "…"
+
+
+_MOST_SAID: Final = 500
 _HINT: Final = "Hand over exactly the declared types; the validation of a type has to undo its serialisation"
 
 
@@ -326,14 +355,3 @@ def _lowered(value: Any, room: int) -> Any:
         return to_jsonable_python(value)
     except Exception:  # noqa: BLE001 - somebody else's serialiser; values.py refuses what is left as it is
         return value
-
-
-def _locate(value: Any, loc: tuple[int | str, ...], *, missing: bool) -> str:
-    """The pointer into the value that a pydantic location means: it also names union members and the like."""
-    keys: list[int | str] = []
-    for key in loc:
-        parts = dict(enumerate(value)) if isinstance(value, list | tuple) else value
-        if isinstance(parts, dict) and key in parts:
-            value = parts[key]
-            keys.append(key)
-    return pointer(*keys, *(loc[-1:] if missing else ()))

@@ -52,7 +52,8 @@ class Context(BaseContext):
             args, kwargs: its arguments: recorded and compared, so they must be data.
 
         Raises:
-            UnrecordableValue: an argument, or what the function returned, cannot be recorded.
+            UnrecordableValue: an argument, or what the function returned, cannot be recorded;
+                `PayloadTooLarge` if what it returned is larger than the runtime allows.
             DeadlineExceeded: the agent's time is up: nothing was called.
             Exception: whatever the function raises, live and on replay.
         """
@@ -65,11 +66,11 @@ class Context(BaseContext):
             fault: BaseException | None = None
             try:
                 with covered(question):
-                    answer = answer_of(name, codec, function(*args, **kwargs))
+                    answer = answer_of(name, codec, function(*args, **kwargs), self._world.sizes)
             except (ControlSignal, KeyboardInterrupt):
                 raise
             except BaseException as raised_by_it:  # noqa: BLE001 - whatever it is, it is the answer
-                fault, answer = raised_by_it, raised.capture(raised_by_it)
+                fault, answer = raised.captured(raised_by_it)
             answer = self._session.end(ticket, answer)
             if fault is not None:
                 raise fault
@@ -185,7 +186,7 @@ def call_agent(agent: Agent, attempt: int, request: Request, session: Session, w
     context = context_for(Context, agent, attempt, request, session, world)
     inside, asker = entered(inside_effect, None), entered(current, context)
     try:
-        return without_secrets(call_inline(agent, request.payload, context), world)
+        return without_secrets(call_inline(agent, request.payload, context, world.sizes), world)
     finally:
         context.close()
         current.reset(asker)

@@ -12,7 +12,9 @@ from typing import Any, Final, ParamSpec, TypeVar, overload
 
 from intentusnet.agents import SideEffect
 from intentusnet.codecs import PLAIN, Codec, codec_for
-from intentusnet.errors import ConfigurationError, UnrecordableValue
+from intentusnet.errors import ConfigurationError, PayloadTooLarge, UnrecordableValue
+from intentusnet.refusals import describe
+from intentusnet.sizes import Sizes, too_large, written
 from intentusnet.transcript import Answer
 
 T = TypeVar("T")
@@ -76,18 +78,32 @@ def traits_of(function: Any) -> EffectTraits:
     return typing.cast("EffectTraits", getattr(function, _EFFECT_ATTRIBUTE, _DEFAULT_TRAITS))
 
 
-def answer_of(name: str, codec: Codec, value: Any) -> Answer:
-    """What an effect's function returned, as an answer."""
+def answer_of(name: str, codec: Codec, value: Any, sizes: Sizes) -> Answer:
+    """What an effect's function returned, as an answer.
+
+    Raises:
+        PayloadTooLarge: it is larger than the runtime allows.
+        UnrecordableValue: it cannot be recorded.
+    """
     try:
-        return Answer(ok=True, data=codec.encode(value))
+        data = written(codec.encode, value)
     except UnrecordableValue as fault:
-        raise UnrecordableValue(
+        raise type(fault)(
             f"what effect {name!r} returned cannot be recorded: {fault.message}",
             where=fault.where,
             expected=fault.expected,
             got=fault.got,
             hint=fault.hint or "return plain data, or annotate the function's return type",
-        ) from fault
+        ).told_of(fault) from fault
+    excess = sizes.excess(data)
+    if excess is not None:
+        raise PayloadTooLarge(
+            f"what effect {name!r} returned is {too_large(excess)}",
+            got=describe(value),
+            hint="let the effect return what the agent needs of it, or allow more: max_payload_bytes and"
+            " max_payload_depth of the runtime",
+        )
+    return Answer(ok=True, data=data)
 
 
 def result_codec(function: Any) -> Codec:

@@ -31,6 +31,7 @@ from intentusnet.routing.isolation import Call, Isolation
 from intentusnet.routing.limits.gates import Gates
 from intentusnet.routing.plan import Plan
 from intentusnet.routing.router import IntentRouter, Recorder, Request
+from intentusnet.sizes import Sizes
 from intentusnet.stores.base import ExecutionStore
 from intentusnet.transcript import Answer, Session
 
@@ -67,6 +68,7 @@ class Engine:
 
     Attributes:
         awaits_hooks: whether hooks of the runtime have to be awaited.
+        sizes: how large payloads and answers may be.
     """
 
     awaits_hooks: bool = False
@@ -87,13 +89,22 @@ class Engine:
         max_workers: int,
         environments: Environments,
         gates: Gates,
+        sizes: Sizes,
     ) -> None:
         self.isolation = isolation
         isolation.in_process = self._call_in_process
         self.environments = environments
         self.gates = gates
         self.world = World(
-            clock, ids, environ, self._route_child, self._route_child_async, self.off_loop, capture, redacted
+            clock,
+            ids,
+            environ,
+            self._route_child,
+            self._route_child_async,
+            self.off_loop,
+            capture,
+            redacted,
+            sizes,
         )
         self.write_ahead: WriteAhead = write_ahead
         self.on_recorded: Callable[[str], None] | None = None
@@ -245,8 +256,7 @@ class Engine:
     def _route_child(self, request: Request) -> AgentResponse:
         loop = _loop.get()
         if loop is not None and (
-            self.awaits_hooks
-            or any(agent.is_async for agent in self.router.plan(request.envelope, request.depth).steps)
+            self.awaits_hooks or any(agent.is_async for agent in self.router.plan_of(request).steps)
         ):
             from asyncio import run_coroutine_threadsafe
 

@@ -21,6 +21,8 @@ from pydantic import (
 
 from intentusnet import values
 from intentusnet.errors import InvalidEnvelope
+from intentusnet.misfits import MOST_TOLD
+from intentusnet.refusals import describe, pointer
 
 DEFAULT_INTENT_VERSION = "1.0"
 
@@ -100,7 +102,10 @@ def _utc(value: datetime | None) -> datetime | None:
     if value.tzinfo is None:
         raise ValueError("a deadline needs a time zone, such as datetime.now(UTC) + timedelta(seconds=5)")
     # As a record would give it back: an agent that answers with it must answer the same on replay.
-    return value.astimezone(UTC)
+    try:
+        return value.astimezone(UTC)
+    except OverflowError as fault:
+        raise ValueError("the deadline lies outside of the years 1 to 9999 in UTC") from fault
 
 
 class IntentEnvelope(_Frozen):
@@ -125,10 +130,10 @@ class IntentEnvelope(_Frozen):
     payload: Any = None
     caller: Annotated[Caller, BeforeValidator(_caller)] = Caller()
     tags: tuple[Name, ...] = ()
-    priority: int = 0
+    priority: Annotated[int, Field(ge=-values.MAX_PLAIN_INT, le=values.MAX_PLAIN_INT)] = 0
     deadline: Annotated[datetime | None, AfterValidator(_utc)] = None
     routing: RoutingOptions = RoutingOptions()
-    traceparent: str | None = None
+    traceparent: Annotated[str, StringConstraints(max_length=512)] | None = None
     idempotency_key: Name | None = None
 
     def encode(self, payload: bytes) -> bytes:
@@ -231,7 +236,10 @@ def names_of(where: str, names: Iterable[str]) -> tuple[str, ...]:
         return names
     if isinstance(names, str) or not isinstance(names, Iterable):
         raise InvalidEnvelope(
-            "one name stands where several are meant", where=f"/{where}", expected="a list", got=repr(names)
+            "one name stands where several are meant",
+            where=f"/{where}",
+            expected="a list",
+            got=describe(names),
         )
     return tuple(names)
 
@@ -252,12 +260,24 @@ def caller_of(caller: object, roles: tuple[str, ...], tenant: str | None) -> Cal
     return Caller(name=caller, roles=roles, tenant=tenant)  # type: ignore[arg-type]  # pydantic checks it
 
 
-def invalid_envelope(fault: ValidationError) -> InvalidEnvelope:
-    """What pydantic found, as an error of this package."""
-    first = fault.errors(include_url=False)[0]
-    others = fault.error_count() - 1
-    return InvalidEnvelope(
-        first["msg"].removeprefix("Value error, ") + (f" (and {others} more)" if others else ""),
-        where="/" + "/".join(str(part) for part in first["loc"]),
-        got=repr(first["input"])[:80],
+def invalid_envelope(fault: Exception) -> InvalidEnvelope:
+    """What pydantic found, or an argument's own code raised, as an error: every field that makes no sense."""
+    if not isinstance(fault, ValidationError):
+        return InvalidEnvelope(
+            "an argument cannot be looked at", got=describe(fault), hint="Hand over plain values"
+        )
+    found = fault.errors(include_url=False)
+    places = [
+        {
+            "path": pointer(*(str(part) for part in one["loc"])),
+            "expected": one["msg"].removeprefix("Value error, "),
+            "got": "nothing" if one["type"] == "missing" else describe(one["input"]),
+        }
+        for one in found[:MOST_TOLD]
+    ]
+    first, others = places[0], len(found) - 1
+    error = InvalidEnvelope(
+        first["expected"] + (f" (and {others} more)" if others else ""), where=first["path"], got=first["got"]
     )
+    error.misfits, error.total = tuple(places), len(found)
+    return error

@@ -7,6 +7,7 @@ and what to do about it. Each class has a ``code`` (stable, for programs) and an
     IntentusError
     ├── InvalidInput              2   something handed to us is malformed
     │   ├── UnrecordableValue     2   a value that cannot be written down without changing it
+    │   │   └── PayloadTooLarge   2   it is larger, or nested deeper, than the runtime allows
     │   ├── InvalidEnvelope       2
     │   ├── InvalidPolicy         2
     │   └── AmbiguousReference    2   an id prefix or suffix that fits several executions
@@ -37,7 +38,7 @@ and what to do about it. Each class has a ``code`` (stable, for programs) and an
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 
 class IntentusError(Exception):
@@ -89,16 +90,41 @@ class IntentusError(Exception):
 
 
 class InvalidInput(IntentusError):
-    """Something that the caller handed over is malformed."""
+    """Something that the caller handed over is malformed.
+
+    Attributes:
+        misfits: where a value does not fit a type, each place of it, 20 at most: ``path`` (a JSON pointer),
+            ``expected`` and ``got``, as text.
+        total: how many such places there are; 0 where no value was checked against a type.
+    """
 
     code = "INVALID_INPUT"
     exit_code = 2
+    misfits: tuple[Mapping[str, str], ...] = ()
+    total: int = 0
+
+    def places(self) -> dict[str, Any]:
+        """Every place that is told, and how many there are: ``{"faults": […], "total": …}``."""
+        one = {"path": self.where, "expected": self.expected, "got": self.got}
+        return {"faults": [dict(misfit) for misfit in self.misfits or (one,)], "total": self.total or 1}
+
+    def told_of(self, other: InvalidInput) -> Self:
+        """This error, about the same places as another one."""
+        if other.misfits:
+            self.misfits, self.total = other.misfits, other.total
+        return self
 
 
 class UnrecordableValue(InvalidInput):
     """A value that cannot be written down and read back as an equal value of the same type."""
 
     code = "UNRECORDABLE_VALUE"
+
+
+class PayloadTooLarge(UnrecordableValue):
+    """A value that is larger, or nested deeper, than the runtime, or any record, allows."""
+
+    code = "PAYLOAD_TOO_LARGE"
 
 
 class InvalidEnvelope(InvalidInput):

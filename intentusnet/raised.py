@@ -13,9 +13,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from intentusnet import values
-from intentusnet.errors import ControlSignal, UnrecordableValue
+from intentusnet.errors import AgentFailure, ControlSignal, UnrecordableValue
 from intentusnet.naming import class_name, loaded_class
-from intentusnet.response import message_of
+from intentusnet.response import message_of, unrecordable
 from intentusnet.transcript import Answer
 
 #: These unwind an execution; none is ever an answer.
@@ -32,7 +32,21 @@ class EffectError(Exception):
 
 def capture(fault: BaseException) -> Answer:
     """The exception as an answer: class, message, and arguments and attributes where they can be recorded."""
-    return Answer(ok=False, data=values.dumps(_tree(fault)))
+    return captured(fault)[1]
+
+
+def captured(fault: BaseException) -> tuple[BaseException, Answer]:
+    """The exception as an answer, and what is to be raised for it.
+
+    Returns:
+        The exception itself; or, where it cannot be looked at, what a replay will raise in its place.
+    """
+    try:
+        return fault, Answer(ok=False, data=values.dumps(_tree(fault)))
+    except Exception:  # noqa: BLE001 - properties of its own may raise anything, and groups be nested too deep
+        name = type(fault).__name__.encode("utf-8", "backslashreplace").decode()
+        data = values.dumps({"args": None, "message": values.tree(message_of(fault)), "type": name})
+        return revive(data), Answer(ok=False, data=data)
 
 
 def _tree(fault: BaseException) -> dict[str, Any]:
@@ -62,8 +76,11 @@ def _attributes(fault: BaseException) -> dict[str, Any]:
     trees = {}
     for name, value in found.items():
         if name.isidentifier():
-            with contextlib.suppress(UnrecordableValue):
+            try:
                 trees[name] = values.tree(value)
+            except UnrecordableValue as why:
+                if isinstance(fault, AgentFailure) and name == "details":
+                    trees[name] = unrecordable(why)  # as its error will say
     return trees
 
 

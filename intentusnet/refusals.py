@@ -17,7 +17,7 @@ from os import PathLike
 from typing import Any, Final, NoReturn
 from uuid import UUID
 
-from intentusnet.errors import UnrecordableValue
+from intentusnet.errors import PayloadTooLarge, UnrecordableValue
 
 # The place of the container (None at the root), the container, and the key in it that was followed.
 Place = tuple[Any, object, object]
@@ -39,14 +39,17 @@ def pointer(*keys: object) -> str:
 
 def describe(value: object) -> str:
     """Type name and short repr of any object: one line, 80 characters at most, without memory addresses."""
-    name = type_name(type(value)).removeprefix("builtins.")
+    name = "a value"
     try:
+        name = type_name(type(value)).removeprefix("builtins.")
         # The repr of a set also depends on the hash seed.
         if isinstance(value, set | frozenset) or (isinstance(value, _SIZED) and len(value) > 50):
             text = f"of length {len(value)}"
         else:
-            text = without_addresses(repr(value))
-    except Exception:  # noqa: BLE001 - somebody else's __repr__, on the way to an error that matters more
+            text = without_addresses(str.__str__(repr(value)))
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # noqa: BLE001 - somebody else's __repr__, on the way to an error that matters more
         text = "whose repr fails"
     return _cut(_printable(" ".join(f"{_cut(name, 50)} {text}".split())), 80)
 
@@ -108,7 +111,7 @@ def refuse_depth(container: object, place: Place | None, limit: int) -> NoReturn
             )
         seen.add(id(outer))
     where, what = locate(steps)
-    raise UnrecordableValue(
+    raise PayloadTooLarge(
         f"{what} is nested too deep",
         where=where,
         expected=f"no more than {limit} levels of JSON",

@@ -58,13 +58,18 @@ class ErrorInfo(BaseModel):
     @classmethod
     def from_exception(cls, fault: BaseException) -> Self:
         """What an agent's exception says; an `AgentFailure` brings its own code."""
-        message, kind = message_of(fault), type(fault).__qualname__
+        message, kind = message_of(fault), _printable(type(fault).__qualname__)
         if not isinstance(fault, AgentFailure):
             return cls(code=ErrorCode.AGENT_ERROR, message=message, type=kind)
-        # A subclass that does not call its parent's constructor has neither of the two.
-        said, details = getattr(fault, "code", None), getattr(fault, "details", {})
-        code = next((known for known in ErrorCode if known == said), ErrorCode.AGENT_ERROR)
-        return cls(code=code, message=message, type=kind, details=recordable_details(details))
+        code = ErrorCode.AGENT_ERROR
+        try:
+            # A subclass that does not call its parent's constructor has neither of the two.
+            said, details = getattr(fault, "code", None), getattr(fault, "details", {})
+            code = next((known for known in ErrorCode if isinstance(said, str) and known == said), code)
+            copied = recordable_details(details)
+        except Exception as broken:  # noqa: BLE001 - a foreign property may raise anything
+            copied = {"unrecordable": f"they cannot be read: {_printable(type(broken).__qualname__)}"}
+        return cls(code=code, message=message, type=kind, details=copied)
 
     def tree(self) -> dict[str, Any]:
         """The error as a raw tree."""
@@ -97,19 +102,29 @@ def recordable_details(details: object) -> dict[str, Any]:
         if type(copied) is not dict or not all(type(key) is str for key in copied):
             raise UnrecordableValue("the details are no dict with names as keys")
     except UnrecordableValue as why:
-        copied = {"unrecordable": str(why)}
+        return unrecordable(why)
     return copied
+
+
+def unrecordable(why: UnrecordableValue) -> dict[str, Any]:
+    """What stands for the details of an `AgentFailure` that cannot be recorded."""
+    return {"unrecordable": str(why)}
 
 
 def message_of(fault: BaseException) -> str:
     """The exception's message, the same in every run: memory addresses are left out."""
     try:
-        text = str(fault)
+        text = str.__str__(str(fault))
     except KeyboardInterrupt:
         raise
     except BaseException as broken:  # noqa: BLE001 - a foreign __str__ may raise anything
-        text = f"<the message cannot be shown: {type(broken).__name__}>"
+        text = f"<the message cannot be shown: {_printable(type(broken).__name__)}>"
     return _ADDRESS.sub(" at 0x…", text)
+
+
+def _printable(name: str) -> str:
+    # A class can be made with any name.
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
 class AttemptSummary(BaseModel):

@@ -35,6 +35,7 @@ from intentusnet.routing.limits.gates import Gates
 from intentusnet.routing.plan import Plan
 from intentusnet.routing.router import IntentRouter, Request
 from intentusnet.routing.spending import Spending
+from intentusnet.sizes import DEFAULT_MAX_PAYLOAD_BYTES, DEFAULT_MAX_PAYLOAD_DEPTH, Sizes
 from intentusnet.stores.base import ExecutionStore
 from intentusnet.stores.file import FileExecutionStore
 
@@ -67,6 +68,9 @@ class IntentusRuntime(Registering, Calling, Replaying):
         hooks: what is called around executions, in this order: guards and observers. See docs/hooks.md.
         in_flight: a request whose idempotency key is that of an execution under way waits for its end
             ("wait"), or is refused ("refuse"). See docs/idempotency.md.
+        max_payload_bytes, max_payload_depth: how large a payload, an agent's answer or an effect's may be, in
+            bytes and levels of JSON; 16 MiB and 64 levels unless given. What is larger is refused with
+            PAYLOAD_TOO_LARGE. See docs/validation.md.
 
     Raises:
         InvalidPolicy: the policy is malformed.
@@ -91,6 +95,8 @@ class IntentusRuntime(Registering, Calling, Replaying):
         limits: Limits | None = None,
         hooks: Iterable[object] = (),
         in_flight: InFlight = "wait",
+        max_payload_bytes: int = DEFAULT_MAX_PAYLOAD_BYTES,
+        max_payload_depth: int = DEFAULT_MAX_PAYLOAD_DEPTH,
     ) -> None:
         if write_ahead not in ("calls", "effects"):
             raise ConfigurationError(
@@ -107,6 +113,7 @@ class IntentusRuntime(Registering, Calling, Replaying):
                 "max_workers makes no sense", expected="0 or more", got=repr(max_workers)
             )
         check_in_flight(in_flight)
+        self._sizes = Sizes(max_payload_bytes, max_payload_depth)
         self.registry = Registry()
         self.clock = clock
         self.ids = ids
@@ -135,6 +142,7 @@ class IntentusRuntime(Registering, Calling, Replaying):
             max_workers=max_workers,
             environments=Environments(compiled, limits),
             gates=Gates(limits, clock),
+            sizes=self._sizes,
         )
         self._hooks = hooks_of(hooks, clock, self._engine.world.redacted)
         self._router = self._engine.router = IntentRouter(
@@ -146,6 +154,7 @@ class IntentusRuntime(Registering, Calling, Replaying):
             spending=Spending(compiled.budgets, self.store, clock) if compiled.budgets else None,
             hooks=self._hooks,
             keys=None if self.store is None else Keys(self.store, clock, in_flight),
+            sizes=self._sizes,
         )
         self._engine.awaits_hooks = self._hooks is not None and self._hooks.awaits
         self._world, self._environments = self._engine.world, self._engine.environments
@@ -195,13 +204,19 @@ class IntentusRuntime(Registering, Calling, Replaying):
             limits=self._engine.gates.limits,
             hooks=() if self._hooks is None else self._hooks.given,
             in_flight=self._in_flight,
+            max_payload_bytes=self._sizes.max_bytes,
+            max_payload_depth=self._sizes.max_depth,
         )
         other.registry.copy(self.registry)
         return other
 
     def plan(self, envelope: IntentEnvelope) -> Plan:
-        """Who would be called for an envelope, and why; calls and records nothing."""
-        return self._router.plan(envelope)
+        """Who would be called for an envelope, and why; calls and records nothing.
+
+        Raises:
+            UnrecordableValue: the payload is no data.
+        """
+        return self._router.plan_of(self._router.request(envelope))
 
     def cancel(self, execution_id: str, reason: str = "cancelled on request") -> bool:
         """Cancels an execution that is under way, and those that it asks for.

@@ -43,7 +43,7 @@ from typing import Any, Final
 
 import orjson
 
-from intentusnet.errors import InvalidInput, UnrecordableValue
+from intentusnet.errors import InvalidInput, PayloadTooLarge, UnrecordableValue
 from intentusnet.naming import class_name
 from intentusnet.refusals import (
     RECORDED,
@@ -201,7 +201,7 @@ def _is_plain(value: Any, room: int) -> bool:
 
 def _unsettled(error: RuntimeError) -> UnrecordableValue:
     """Python's complaint about a dict that changes while it is walked, or about a stack that is full."""
-    return UnrecordableValue(
+    return (PayloadTooLarge if isinstance(error, RecursionError) else UnrecordableValue)(
         f"the value cannot be walked to its end: {error}",
         hint="Hand over a copy that no other thread changes, from a stack with room left",
     )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import re
+from collections.abc import Mapping
 from typing import Any, Final
 
 from intentusnet import values
@@ -19,6 +20,8 @@ from intentusnet.context import World
 
 _ALWAYS: Final = Redaction()
 _SIGN: Final = re.compile(b"|".join(re.escape(sign) for sign in SIGNS))
+#: See `InvalidInput.misfits`.
+_MISFIT: Final = {"path", "expected", "got"}
 #: Tags of what is, or may be, text.
 _TEXTS: Final = ("$bytes", "$str")
 
@@ -54,7 +57,23 @@ def _redacted(redaction: Redaction, tree: Any) -> Any:
         return {"$bytes": base64.b64encode(b"".join(redaction.pieces([data]))).decode()}
     if "$dict" in tree:
         return {"$dict": [[key, _member(redaction, key, item)] for key, item in tree["$dict"]]}
+    if tree.keys() == _MISFIT:
+        tree = without_got(tree, redaction)
     return {key: _member(redaction, key, item) for key, item in tree.items()}
+
+
+def without_got(misfit: Mapping[str, Any], redaction: Redaction = _ALWAYS) -> dict[str, Any]:
+    """Where a value did not fit its type, without what was there if a secret stands in that place.
+
+    Args:
+        misfit: see `InvalidInput.misfits`.
+        redaction: says what a secret is.
+    """
+    path = misfit["path"]
+    keys = path.split("/") if isinstance(path, str) else []
+    if any(redaction.is_secret_key(key) or redaction.is_secret_header(key) for key in keys):
+        return {**misfit, "got": PLACEHOLDER}
+    return dict(misfit)
 
 
 def _member(redaction: Redaction, key: Any, item: Any) -> Any:

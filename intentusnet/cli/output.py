@@ -136,8 +136,11 @@ class Output:
 
     def error(self, error: IntentusError) -> None:
         """An error of ours, on stderr."""
+        from intentusnet.cli.places import others_of
+
         parts = error.as_dict()
         del parts["code"]
+        parts |= others_of(error)
         self.fault(parts.pop("message"), parts)
 
     def fault(self, message: str, parts: Mapping[str, str] | None = None) -> None:

@@ -6,17 +6,15 @@ Stricter than `json.loads`: what would be changed or lost without a word is refu
 from __future__ import annotations
 
 import json
-import re
 import sys
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
+from intentusnet.cli import jsontext
 from intentusnet.errors import InvalidInput
 
 #: Of the line with the fault that many characters are shown, to both sides.
 _AROUND: Final = 30
-_MOST_DIGITS: Final = 4300
-_STRING_OR_CONSTANT: Final = re.compile(r'"(?:[^"\\]|\\.)*"|(-?Infinity|NaN)')
 
 
 def read_payload(argument: str, what: str = "payload") -> Any:
@@ -52,7 +50,7 @@ def parse_json(data: bytes, where: str) -> Any:
     """The plain value that JSON bytes mean; raises what `read_payload` raises.
 
     Args:
-        data: UTF-8.
+        data: UTF-8; a byte order mark before it, as some editors write, is left out.
         where: names them in errors.
     """
     try:
@@ -62,20 +60,21 @@ def parse_json(data: bytes, where: str) -> Any:
             "this is not UTF-8", where=f"{where}, byte {fault.start}", expected="JSON in UTF-8"
         ) from fault
     try:
-        return json.loads(
-            text,
-            object_pairs_hook=_Pairs(where),
-            parse_constant=_Constants(text, where),
-            parse_float=_Floats(where),
-        )
+        value = json.loads(text, object_pairs_hook=_pairs, parse_constant=_constant, parse_float=_float)
     except json.JSONDecodeError as fault:
         _refuse(f"this is no JSON: {fault.msg[:1].lower()}{fault.msg[1:]}", text, fault.pos, where)
     except RecursionError as fault:
         raise InvalidInput("this JSON is nested too deep", where=where) from fault
-    except ValueError as fault:
-        raise InvalidInput(
-            "a number has too many digits", where=where, expected=f"at most {_MOST_DIGITS} digits"
-        ) from fault
+    except ValueError:  # of ours, or Python's own about digits
+        value = None
+    else:
+        if not jsontext.may_hold_halves(text):
+            return value
+    loss = jsontext.first_loss(text)
+    if loss is not None:
+        place = f" ({loss.path})" if loss.path else ""
+        _refuse(loss.message, text, loss.at, where, place, loss.expected, loss.got, loss.hint)
+    return value
 
 
 def _source(argument: str, what: str) -> tuple[bytes, str]:
@@ -95,61 +94,37 @@ def _source(argument: str, what: str) -> tuple[bytes, str]:
         ) from fault
 
 
-class _Pairs:
-    """Makes an object of its pairs, and refuses a key that stands there twice."""
-
-    def __init__(self, where: str) -> None:
-        self._where = where
-
-    def __call__(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        made = dict(pairs)
-        if len(made) < len(pairs):
-            keys = [key for key, _ in pairs]
-            twice = next(key for at, key in enumerate(keys) if key in keys[:at])
-            raise InvalidInput(
-                "a key stands twice in one object",
-                where=self._where,
-                got=json.dumps(twice),
-                hint="One of the two values would be lost.",
-            )
-        return made
+# What these refuse is looked for in the text, because none of them is told where it is.
 
 
-class _Constants:
-    """Refuses NaN and the infinities, which Python would take."""
-
-    def __init__(self, text: str, where: str) -> None:
-        self._text = text
-        self._where = where
-
-    def __call__(self, name: str) -> NoReturn:
-        found = (match for match in _STRING_OR_CONSTANT.finditer(self._text) if match[1])
-        first = next(found, None)
-        _refuse(
-            f"{name} is no JSON",
-            self._text,
-            first.start() if first else 0,
-            self._where,
-            hint="JSON has no such number: hand over null or a text, and agree on it with the agent.",
-        )
+def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        raise ValueError("a key stands twice")
+    return made
 
 
-class _Floats:
-    """Makes floats, and refuses what is too large for one."""
-
-    def __init__(self, where: str) -> None:
-        self._where = where
-
-    def __call__(self, digits: str) -> float:
-        number = float(digits)
-        if number in (float("inf"), float("-inf")):
-            raise InvalidInput(
-                "a number is too large", where=self._where, expected="at most 1.8e308", got=digits[:80]
-            )
-        return number
+def _constant(name: str) -> NoReturn:
+    raise ValueError(name)
 
 
-def _refuse(message: str, text: str, at: int, where: str, *, hint: str = "") -> NoReturn:
+def _float(digits: str) -> float:
+    number = float(digits)
+    if number in (float("inf"), float("-inf")):
+        raise ValueError(digits)
+    return number
+
+
+def _refuse(
+    message: str,
+    text: str,
+    at: int,
+    where: str,
+    place: str = "",
+    expected: str = "",
+    got: str = "",
+    hint: str = "",
+) -> NoReturn:
     line = text.count("\n", 0, at) + 1
     begin = text.rfind("\n", 0, at) + 1
     end = text.find("\n", at)
@@ -158,7 +133,8 @@ def _refuse(message: str, text: str, at: int, where: str, *, hint: str = "") -> 
     shown = f"{'…' if begin < at - _AROUND else ''}{before}⟶{after}{'…' if at + _AROUND < end else ''}"
     raise InvalidInput(
         message,
-        where=f"{where}, line {line}, column {at - begin + 1}",
-        got=shown if text.strip() else "nothing",
+        where=f"{where}, line {line}, column {at - begin + 1}{place}",
+        expected=expected,
+        got=got or (shown if text.strip() else "nothing"),
         hint=hint or ('Quote JSON for the shell: \'{"key": "value"}\'.' if where == "payload" else ""),
     )

@@ -11,6 +11,8 @@ from intentusnet import values
 from intentusnet.cli.app import Invocation, Words, pass_invocation, shared_options
 from intentusnet.cli.output import Output, fields, inline, listing, pretty, styled, text
 from intentusnet.cli.payload import read_payload, untagged
+from intentusnet.cli.places import lines_of
+from intentusnet.errors import InvalidInput
 from intentusnet.response import AgentResponse, ErrorCode, ErrorInfo
 
 if TYPE_CHECKING:
@@ -82,7 +84,6 @@ def command(
     with invocation.runtime() as runtime, invocation.foreign_code():
         if dry_run:
             envelope = runtime.envelope(intent, value, **chosen)
-            values.encode(envelope.payload)
             answer: Plan | AgentResponse = runtime.plan(envelope)
         elif runtime.awaits:
             import asyncio
@@ -105,7 +106,11 @@ def _names(listed: str) -> tuple[str, ...]:
 
 def exit_code_of(error: ErrorInfo | None) -> int:
     """The exit code that tells a response's error."""
-    return 0 if error is None else _EXIT_CODES.get(error.code, _AGENT_FAILED)
+    if error is None:
+        return 0
+    if error.code is ErrorCode.PAYLOAD_TOO_LARGE and "agent" not in error.details:
+        return InvalidInput.exit_code  # it was the payload, which no agent has seen
+    return _EXIT_CODES.get(error.code, _AGENT_FAILED)
 
 
 def response_tree(response: AgentResponse) -> dict[str, Any]:
@@ -161,8 +166,11 @@ def error_fields(error: Mapping[str, Any]) -> list[tuple[str, object]]:
     pairs: list[tuple[str, object]] = [("error", styled(error["code"], "red")), ("message", _message(error))]
     if error["type"] is not None:
         pairs.append(("raised", error["type"]))
-    if error["details"]:
-        pairs.append(("details", pretty(error["details"])))
+    told, rest = lines_of(error["details"])
+    if told:
+        pairs.append(("faults", "\n".join(told)))
+    if rest:
+        pairs.append(("details", pretty(rest)))
     return pairs
 
 

@@ -20,6 +20,7 @@ from intentusnet.replay.divergence import Verdict
 from intentusnet.replay.loads import RecordFile
 from intentusnet.replay.replaying import replay_here
 from intentusnet.response import ErrorCode
+from intentusnet.routing.plan import recorded_refusal
 from intentusnet.routing.router import Request
 from intentusnet.runtime import IntentusRuntime
 from intentusnet.stores.memory import MemoryExecutionStore
@@ -120,7 +121,13 @@ def recorded_anew(record: ExecutionRecord, runtime: IntentusRuntime) -> Executio
         envelope = envelope.model_copy(
             update={"deadline": envelope.deadline + timedelta(microseconds=since_us)}
         )
-    request = Request(envelope, values.encode(envelope.payload), record.parent, record.depth)
+    request = Request(
+        envelope,
+        values.encode(envelope.payload),
+        record.parent,
+        record.depth,
+        refusal=recorded_refusal(record.plan_tree),
+    )
     router = runtime.configure(store=store).router
     if runtime.awaits:
         import asyncio

@@ -68,7 +68,8 @@ class _Door:
             return ()
         plan = self.runtime.plan(envelope)
         if plan.refusal is not None and plan.refusal.code is not ErrorCode.POLICY_DENIAL:
-            return (InvalidEnvelope(plan.refusal.message, where="/intent"),)
+            too_large = plan.refusal.code is ErrorCode.PAYLOAD_TOO_LARGE
+            return (InvalidEnvelope(plan.refusal.message, where="/payload" if too_large else "/intent"),)
         data = values.encode(envelope.payload)
         faults: list[InvalidInput] = []
         for agent in plan.steps or [candidate.agent for candidate in plan.candidates]:
@@ -82,17 +83,19 @@ class _Door:
 
 
 def _misfits(agent: str, fault: InvalidInput) -> list[InvalidInput]:
-    """Each place where a payload does not fit an agent, as a place in the envelope."""
-    parts = getattr(fault, "faults", None) or [fault.as_dict()]
+    """Each place where a payload does not fit an agent, as a place in the envelope; those that are told."""
+    from intentusnet.capture.arguments import without_got
+
+    many = f", one of {fault.total} places" if fault.total > 1 else ""
     return [
         InvalidInput(
-            f"the payload does not fit agent {agent!r}: {part['message']}",
-            where="/payload" + part.get("where", ""),
-            expected=part.get("expected", ""),
-            got=part.get("got", ""),
-            hint=part.get("hint", ""),
+            f"the payload does not fit agent {agent!r}{many}: {fault.message}",
+            where="/payload" + place["path"],
+            expected=place["expected"],
+            got=place["got"],
+            hint=fault.hint,
         )
-        for part in parts
+        for place in map(without_got, fault.places()["faults"])
     ]
 
 

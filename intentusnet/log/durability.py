@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Final, Literal
 
 from intentusnet.errors import InvalidInput
+from intentusnet.refusals import describe
 
 Durability = Literal["disk", "os", "async"]
 
@@ -16,12 +17,12 @@ Durability = Literal["disk", "os", "async"]
 DURABILITIES: Final[tuple[Durability, ...]] = ("disk", "os", "async")
 
 
-def check_durability(durability: Durability | None) -> None:
+def check_durability(durability: object) -> None:
     """Raises InvalidInput if there is no such durability; None is "as the store was told"."""
-    if durability is not None and durability not in DURABILITIES:
+    if durability is not None and (type(durability) is not str or durability not in DURABILITIES):
         raise InvalidInput(
             "there is no such durability",
             where="durability",
             expected=" or ".join(DURABILITIES),
-            got=repr(durability),
+            got=describe(durability),
         )

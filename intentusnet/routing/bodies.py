@@ -7,21 +7,33 @@ of the router itself, and the user's Ctrl-C, pass through.
 from __future__ import annotations
 
 from collections.abc import Awaitable
-from typing import Any
+from typing import Any, Final
 
+from intentusnet import values
 from intentusnet.agents import Agent
-from intentusnet.errors import ControlSignal, DeadlineExceeded, InvalidInput, UnrecordableValue
+from intentusnet.errors import (
+    ControlSignal,
+    DeadlineExceeded,
+    InvalidInput,
+    PayloadTooLarge,
+    UnrecordableValue,
+)
 from intentusnet.response import ErrorCode, ErrorInfo, message_of
+from intentusnet.sizes import Sizes, refusal_of
 from intentusnet.transcript import Answer
 
+#: Of an error that is too large, so much of its message is kept.
+_MOST_OF_A_MESSAGE: Final = 1000
 
-def call_inline(agent: Agent, payload: bytes, context: Any) -> Answer:
+
+def call_inline(agent: Agent, payload: bytes, context: Any, sizes: Sizes) -> Answer:
     """Calls an agent in the caller's thread, with a payload that is its own copy.
 
     Args:
         agent: whom to call.
         payload: the encoded payload; decoded, and validated against the agent's type, for this call alone.
         context: handed to the agent if it asks for one.
+        sizes: how large its answer may be.
     """
     try:
         argument = agent.input.decode(payload)
@@ -30,11 +42,11 @@ def call_inline(agent: Agent, payload: bytes, context: Any) -> Answer:
     try:
         result = agent.call(argument, context)
     except BaseException as fault:  # noqa: BLE001 - exceptions of agents never escape the router
-        return _raised(agent, fault)
-    return _returned(agent, result)
+        return _within_sizes(agent, _raised(agent, fault), sizes)
+    return _within_sizes(agent, _returned(agent, result), sizes)
 
 
-async def call_awaiting(agent: Agent, payload: bytes, context: Any) -> Answer:
+async def call_awaiting(agent: Agent, payload: bytes, context: Any, sizes: Sizes) -> Answer:
     """The same for an asynchronous agent, in the caller's task."""
     try:
         argument = agent.input.decode(payload)
@@ -47,8 +59,8 @@ async def call_awaiting(agent: Agent, payload: bytes, context: Any) -> Answer:
     except BaseException as fault:
         if is_cancellation(fault):
             raise
-        return _raised(agent, fault)
-    return _returned(agent, result)
+        return _within_sizes(agent, _raised(agent, fault), sizes)
+    return _within_sizes(agent, _returned(agent, result), sizes)
 
 
 def is_cancellation(fault: BaseException) -> bool:
@@ -84,14 +96,32 @@ def _returned(agent: Agent, result: Any) -> Answer:
     try:
         return Answer(ok=True, data=agent.output.encode(result))
     except UnrecordableValue as fault:
+        too_large = isinstance(fault, PayloadTooLarge)
         return _failed(
             ErrorInfo(
-                code=ErrorCode.INTERNAL_AGENT_ERROR,
-                message=f"agent {agent.name!r} returned what it may not: {fault}",
+                code=ErrorCode.PAYLOAD_TOO_LARGE if too_large else ErrorCode.INTERNAL_AGENT_ERROR,
+                message=f"agent {agent.name!r} returned what it may not: {_told(fault)}",
                 type=type(fault).__name__,
-                details=dict(fault.as_dict()),
+                details={"agent": agent.name, **fault.places()},
             )
         )
+    except BaseException as fault:  # noqa: BLE001 - what an agent returns can bring code of its own
+        return _raised(agent, fault)
+
+
+def _within_sizes(agent: Agent, answer: Answer, sizes: Sizes) -> Answer:
+    if answer.ok:
+        excess = sizes.excess(answer.data)
+        if excess is None:
+            return answer
+        error = refusal_of(f"the answer of agent {agent.name!r}", excess)
+    elif len(answer.data) > sizes.max_bytes:
+        excess = {"bytes": len(answer.data), "limit": sizes.max_bytes}
+        told = ErrorInfo.from_tree(values.parse(answer.data))
+        error = told.model_copy(update={"message": f"{told.message[:_MOST_OF_A_MESSAGE]}…"})
+    else:
+        return answer
+    return _failed(error.model_copy(update={"details": {"agent": agent.name, **excess}}))
 
 
 def _failed(error: ErrorInfo) -> Answer:
@@ -108,9 +138,17 @@ def _late(agent: Agent, fault: BaseException) -> ErrorInfo:
     )
 
 
+def _told(fault: InvalidInput) -> str:
+    """An error in words, without what was found: in the details, its place tells whether it is a secret."""
+    parts = [fault.message]
+    parts += [f"at {fault.where}"] if fault.where else []
+    parts += [f"expected {fault.expected}"] if fault.expected else []
+    return "; ".join(parts) + (f". {fault.hint}" if fault.hint else "")
+
+
 def _misfit(agent: Agent, fault: InvalidInput) -> ErrorInfo:
     return ErrorInfo(
         code=ErrorCode.VALIDATION_ERROR,
-        message=f"the payload does not fit agent {agent.name!r}: {fault}",
-        details={"agent": agent.name, "faults": getattr(fault, "faults", [fault.as_dict()])},
+        message=f"the payload does not fit agent {agent.name!r}: {_told(fault)}",
+        details={"agent": agent.name, **fault.places()},
     )

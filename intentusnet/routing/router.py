@@ -28,6 +28,7 @@ from intentusnet.routing.limits.gates import Arrival, Gates, Holding
 from intentusnet.routing.plan import Plan, make_plan, recorded_refusal, refused_plan
 from intentusnet.routing.spending import Spending
 from intentusnet.routing.strategies import Outcome
+from intentusnet.sizes import DEFAULT_SIZES, Sizes, admitted
 from intentusnet.transcript import Answer, RoutedSession, Session
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class Request(NamedTuple):
         control: whether it may go on: its own once it is under way, before that the one of who asks for it.
             None where nobody can stop it, as in a replay.
         holding: the limits in which it, or who asks for it, has a place.
+        refusal: why its payload is refused at the door; then `payload` is what stands for it in the record.
         in_flight: whether it waits, or is refused, while an execution with its idempotency key is under way;
             None for the runtime's own choice.
     """
@@ -59,12 +61,16 @@ class Request(NamedTuple):
     durability: Durability | None = None
     control: Control | None = None
     holding: Holding = ()
+    refusal: ErrorInfo | None = None
     in_flight: InFlight | None = None
 
     @property
     def is_keyed(self) -> bool:
-        """Whether it has an idempotency key that counts: that of a child is only handed to its agents."""
-        return self.parent is None and self.envelope.idempotency_key is not None
+        """Whether it has an idempotency key that counts: that of a child is only handed to its agents.
+
+        Nor does that of a request which is refused at the door, so that nobody is called for it.
+        """
+        return self.parent is None and self.refusal is None and self.envelope.idempotency_key is not None
 
 
 class Recorder(RoutedSession, Protocol):
@@ -195,6 +201,7 @@ class IntentRouter:
         spending: the numbers of the policy's budgets; None if it compares none.
         hooks: what is called around executions; None if there is nothing.
         keys: idempotency keys; None where nothing is recorded, so that they mean nothing.
+        sizes: how large payloads may be.
     """
 
     def __init__(
@@ -208,6 +215,7 @@ class IntentRouter:
         spending: Spending | None = None,
         hooks: Hooked | None = None,
         keys: Keys | None = None,
+        sizes: Sizes = DEFAULT_SIZES,
     ) -> None:
         self.registry = registry
         self.policy = policy
@@ -217,23 +225,42 @@ class IntentRouter:
         self._spending = spending
         self._hooks = hooks
         self._keys = keys
+        self._sizes = sizes
+
+    def request(
+        self,
+        envelope: IntentEnvelope,
+        durability: Durability | None = None,
+        in_flight: InFlight | None = None,
+    ) -> Request:
+        """What an envelope asks for, at the door: its payload encoded, or refused as too large.
+
+        Raises:
+            UnrecordableValue: the payload is no data.
+        """
+        data, refusal = admitted(envelope.payload, self._sizes)
+        return Request(envelope, data, durability=durability, refusal=refusal, in_flight=in_flight)
 
     def route_intent(self, envelope: IntentEnvelope) -> AgentResponse:
         """Routes an envelope, records the execution, and returns how it ended.
 
+        Whatever JSON can say is routed, or answered with an error: see docs/validation.md.
+
         Raises:
-            UnrecordableValue: the payload cannot be written down; nothing was called.
+            UnrecordableValue: the payload is no data, such as an object, or a list that contains itself;
+                nothing was called.
+            ConfigurationError: an agent is asynchronous, and nobody awaits it; nothing was called.
             StoreWriteFailed: the record cannot be written.
             IntegrityBroken: the log is damaged; nothing was called.
         """
-        return self.route_request(Request(envelope, values.encode(envelope.payload)))
+        return self.route_request(self.request(envelope))
 
     async def route_intent_async(self, envelope: IntentEnvelope) -> AgentResponse:
         """The same for asynchronous callers, and agents: the same core, and the same record.
 
         To cancel the task that awaits this is to cancel the execution, which is on record then.
         """
-        return await self.route_request_async(Request(envelope, values.encode(envelope.payload)))
+        return await self.route_request_async(self.request(envelope))
 
     def route_request(self, request: Request) -> AgentResponse:
         """Routes a request whose payload is encoded already, such as a child intent's."""
@@ -241,7 +268,7 @@ class IntentRouter:
         if self._keys is not None and request.is_keyed:
             found = self._asked(request, self._keys, awaits=False).once()
             return found if isinstance(found, AgentResponse) else self.run(found.plan, request, found.session)
-        plan = self.plan(request.envelope, request.depth)
+        plan = self.plan_of(request)
         self.check_waits_for(plan)
         return self.run(plan, request, self._hands.open_session(request, plan))
 
@@ -259,7 +286,7 @@ class IntentRouter:
             return await self.run_async(found.plan, request, found.session)
         if self._spending is not None and not self._spending.is_ready:
             await finished(self._hands.off_loop(self._spending.get_ready), control)
-        plan = self.plan(request.envelope, request.depth)
+        plan = self.plan_of(request)
         session = await finished(
             self._hands.off_loop(lambda: self._hands.open_session(request, plan)), control
         )
@@ -270,7 +297,7 @@ class IntentRouter:
 
         def begin(refusal: ErrorInfo | None) -> Opened:
             envelope = request.envelope
-            plan = refused_plan(envelope, refusal) if refusal else self.plan(envelope, request.depth)
+            plan = refused_plan(envelope, refusal) if refusal else self.plan_of(request)
             if not awaits:
                 self.check_waits_for(plan)
             return Opened(plan, self._hands.open_session(request, plan))
@@ -353,15 +380,18 @@ class IntentRouter:
             raise CancelledError(TASK_CANCELLED)
         return _response(session, outcome, fingerprint)
 
-    def plan(self, envelope: IntentEnvelope, depth: int = 0) -> Plan:
+    def plan_of(self, request: Request) -> Plan:
         """Who would be called now, and why; calls nobody.
 
         Raises:
             IntegrityBroken: the policy compares budgets, and the log is damaged.
         """
+        envelope = request.envelope
+        if request.refusal is not None:
+            return refused_plan(envelope, request.refusal)
         budget = None if self._spending is None else self._spending.of(envelope)
-        plan = self.guarded(self._plan(envelope, depth, self.registry, budget))
-        return replace(plan, gated=True) if self._gates.guard(plan, depth) else plan
+        plan = self.guarded(self._plan(envelope, request.depth, self.registry, budget))
+        return replace(plan, gated=True) if self._gates.guard(plan, request.depth) else plan
 
     def guarded(self, plan: Plan) -> Plan:
         """The plan of a new execution, if guards are asked before it calls anybody."""

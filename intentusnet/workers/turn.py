@@ -20,6 +20,7 @@ from intentusnet.envelope import IntentEnvelope
 from intentusnet.errors import BranchCancelled, ControlSignal, InvalidInput
 from intentusnet.ids import SYSTEM_CLOCK, SYSTEM_IDS
 from intentusnet.record import ParentLink
+from intentusnet.response import ErrorInfo
 from intentusnet.routing.control import LOOK_EVERY, Control
 from intentusnet.routing.isolation import Call, deadline_us, pause, until_us
 from intentusnet.routing.router import Request
@@ -173,6 +174,7 @@ class Turn:
             "attempt": call.attempt,
             "execution_id": call.session.execution_id,
             "envelope": orjson.Fragment(call.request.envelope.encode(b"null")),
+            "sizes": [world.sizes.max_bytes, world.sizes.max_depth],
             "system_clock": world.clock is SYSTEM_CLOCK,
             "system_ids": world.ids is SYSTEM_IDS,
             "capture": captured
@@ -268,6 +270,7 @@ class Turn:
             own.durability,
             self._children,
             own.holding,
+            None if head["refusal"] is None else ErrorInfo.from_tree(head["refusal"]),
         )
         try:
             answer = child_answer(self._world.route(request))

@@ -35,6 +35,7 @@ from intentusnet.ids import SYSTEM_CLOCK, SYSTEM_IDS
 from intentusnet.importable import Importable
 from intentusnet.response import AgentResponse
 from intentusnet.routing.router import Request
+from intentusnet.sizes import Sizes
 from intentusnet.transcript import ACTING_KINDS, Answer, Question, Ticket
 from intentusnet.workers.wire import (
     CHUNK,
@@ -301,6 +302,7 @@ def _world(line: _Line, call: int, head: dict[str, Any]) -> World:
         nobody,
         _captured(head["capture"]),
         redacted,
+        Sizes(*head["sizes"]),
     )
 
 
@@ -356,6 +358,7 @@ class _ParentsWorld:
             "envelope": values.parse(request.envelope.encode(b"null")),
             "scope": parent.scope,
             "ordinal": parent.question,
+            "refusal": None if request.refusal is None else request.refusal.tree(),
         }
         reply = self._line.ask(self._call, head, request.payload)
         return AgentResponse.from_tree(values.parse(reply.data), reply.head["child"])

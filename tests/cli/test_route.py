@@ -218,7 +218,10 @@ def test_asynchronous_agents_are_awaited(shop, run):
 def test_every_error_code_has_an_exit_code(code):
     """Codes without an exit code of their own end with 4, and none ends with 0."""
     own = {"CAPABILITY_NOT_FOUND": 3, "POLICY_DENIAL": 5, "IN_DOUBT": 14, "VALIDATION_ERROR": 2}
-    assert exit_code_of(ErrorInfo(code=code, message="")) == own.get(code.value, 4)
+    agents = ErrorInfo(code=code, message="", details={"agent": "a"})
+    assert exit_code_of(agents) == own.get(code.value, 4)
+    callers = own | {"PAYLOAD_TOO_LARGE": 2}  # of an agent it is its answer; else it is what was handed over
+    assert exit_code_of(ErrorInfo(code=code, message="")) == callers.get(code.value, 4)
 
 
 HOOKED = """
@@ -260,3 +263,22 @@ def test_hooks_of_the_app_are_called(app, run_process, asynchronous, payload, co
     assert warned in ran.stderr and ("HookWarning" in ran.stderr) is bool(warned)
     shown = run_process("show", ran.json["execution_id"]).json
     assert shown["questions"][0]["name"] == "guard:Door"
+
+
+def test_each_place_that_is_wrong_has_a_line(app, run):
+    """In a table, faults of a payload stand below each other; so do those of the arguments, on stderr."""
+    with open("shop.py", "a") as file:
+        file.write("@runtime.agent('typed', handles='typed')\ndef typed(x: dict[str, int]) -> None: ...\n")
+    ran = run("route", "typed", '{"a": 1, "b": "x", "c": []}', "--format", "table")
+    assert ran.code == 2 and "in 2 places" in ran.stdout
+    for line in (
+        r"/b: expected a valid integer, got str 'x'",
+        r"/c: expected a valid integer, got list \[\]",
+    ):
+        assert re.search(rf"^  (faults)? +{line}$", ran.stdout, re.M), ran.stdout
+    faults = run("show", "@last").json["outcome"]["error"]["details"]["faults"]
+    assert [fault["path"] for fault in faults] == ["/b", "/c"]
+    ran = run("route", "x", "--tag", "", "--tag", "y", "--tag", "9" * 600)
+    assert ran.code == 2 and ran.stderr.count("Error:") == 1
+    assert "at /tags/0" in ran.stderr or "/tags/0" in ran.stderr
+    assert re.search(r"also +/tags/2: expected .*512 characters, got str of length 600", ran.stderr)

@@ -190,3 +190,20 @@ def test_no_file_is_usage(shop, run):
     """Without a file there is nothing to validate: exit code 2."""
     ran = run("validate")
     assert (ran.code, ran.stdout) == (2, "")
+
+
+def test_each_place_of_a_payload_is_told_and_no_secret(app, run, file):
+    """A payload that does not fit the app's agent: a fault for each place; what is too large says so."""
+    with open("shop.py", "a") as app_file:
+        app_file.write(
+            "@runtime.agent('typed', handles='typed')\ndef typed(x: dict[str, int]) -> None: ...\n"
+        )
+    ran = run("validate", file({"intent": "typed", "payload": {"a": 1, "b": "x", "password": "hunter2"}}))
+    assert [(fault["where"], fault["got"]) for fault in faults_of(ran)] == [
+        ("/payload/b", "str 'x'"), ("/payload/password", "[redacted]"),
+    ]  # fmt: skip
+    assert "hunter2" not in ran.stdout and "one of 2 places" in ran.stdout
+    (fault,) = faults_of(
+        run("validate", file(b'{"intent": "typed", "payload": ' + b"[" * 70 + b"]" * 70 + b"}"))
+    )
+    assert (fault["where"], "70 levels" in fault["message"]) == ("/payload", True)

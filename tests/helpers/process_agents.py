@@ -16,6 +16,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from intentusnet import AgentFailure, Context, ErrorCode, effect
+from intentusnet.errors import InvalidInput
 
 
 class Order(BaseModel):
@@ -358,3 +359,19 @@ def doubles(payload: int) -> int:
 def asks_itself(payload: int, ctx: Context) -> Any:
     """As often as the payload says."""
     return payload if payload == 0 else ctx.route("asks", payload - 1).payload
+
+
+def flooding() -> str:
+    return "x" * 5000
+
+
+def asking_for_much(ctx: Context) -> list[str]:
+    def fetch() -> str:
+        return "x" * 5000
+
+    error = ctx.route("inner", "x" * 5000).error
+    try:
+        ctx.effect("fetch", fetch)
+    except InvalidInput as fault:
+        return ["none" if error is None else error.code.value, type(fault).__name__]
+    return []

@@ -144,7 +144,7 @@ def test_what_an_agent_returns_is_named_by_its_path() -> None:
     """An unrecordable answer of an agent is an error of the agent's, with the pointer and no address."""
     error = run(lambda: {"a": [object()]}).error
     assert error is not None and error.code == "INTERNAL_AGENT_ERROR"
-    assert error.details["where"] == "/a/0" and "0x" not in error.message
+    assert error.details["faults"][0]["path"] == "/a/0" and "0x" not in error.message
 
 
 def test_effects_say_what_they_do_to_the_world() -> None:

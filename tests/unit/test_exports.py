@@ -117,7 +117,7 @@ CALLING = {
 RUNTIME = {
     "__init__": (
         "self, *, store, policy, clock, ids, environ, write_ahead, max_depth, capture, verify_replay, "
-        "max_abandoned, max_workers, limits, hooks, in_flight"
+        "max_abandoned, max_workers, limits, hooks, in_flight, max_payload_bytes, max_payload_depth"
     ),
     "abandoned": None,
     "awaits": None,

@@ -66,6 +66,9 @@ class Engine:
 
     #: Set by the runtime: the two need each other.
     router: IntentRouter
+    #: Bring the execution to its end that a request `resumes`; set by the runtime, too.
+    resume_child: Callable[[Request], AgentResponse]
+    resume_child_async: Callable[[Request], Awaitable[AgentResponse]]
 
     def __init__(
         self,
@@ -240,10 +243,12 @@ class Engine:
         ):
             from asyncio import run_coroutine_threadsafe
 
-            return run_coroutine_threadsafe(self.router.route_request_async(request), loop).result()
-        return self.router.route_request(request)
+            return run_coroutine_threadsafe(self._route_child_async(request), loop).result()
+        return self.router.route_request(request) if request.resumes is None else self.resume_child(request)
 
     async def _route_child_async(self, request: Request) -> AgentResponse:
+        if request.resumes is not None:
+            return await self.resume_child_async(request)
         return await self.router.route_request_async(request)
 
 

@@ -127,6 +127,8 @@ class IntentusRuntime(Registering, Calling, Replaying):
             max_depth=max_depth,
             spending=Spending(compiled.budgets, self.store, clock) if compiled.budgets else None,
         )
+        self._engine.resume_child = self._resume_child
+        self._engine.resume_child_async = self._resume_child_async
         self._world, self._environments = self._engine.world, self._engine.environments
         if verify_replay:
             self._engine.on_recorded = self._verify_replay

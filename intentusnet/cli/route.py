@@ -77,12 +77,11 @@ def command(
             envelope = runtime.envelope(intent, value, **chosen)
             values.encode(envelope.payload)
             answer: Plan | AgentResponse = runtime.plan(envelope)
-        elif runtime.registry.awaits:
-            import asyncio
-
-            answer = asyncio.run(runtime.route_async(intent, value, durability=durability, **chosen))
         else:
-            answer = runtime.route(intent, value, durability=durability, **chosen)
+            from intentusnet.replay.recovering import waited_for
+
+            route = waited_for(runtime, runtime.route, runtime.route_async)
+            answer = route(intent, value, durability=durability, **chosen)
     if not isinstance(answer, AgentResponse):
         return _tell_plan(invocation.output, intent, answer)
     tell_response(invocation.output, answer, intent)

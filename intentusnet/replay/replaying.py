@@ -17,7 +17,7 @@ from intentusnet.replay.environment import Environments
 from intentusnet.replay.ignoring import Ignore
 from intentusnet.replay.nesting import nested as family_of
 from intentusnet.replay.nesting import replay_nested
-from intentusnet.replay.recovering import Recovering
+from intentusnet.replay.recovering import Recovering, waited_for
 from intentusnet.replay.replayer import (
     ReplayOptions,
     replay_options,
@@ -134,11 +134,7 @@ def replay_here(runtime: Replaying, record: ExecutionRecord | str, **options: An
         runtime: whose agents run.
         record, options: as of `Replaying.replay`.
     """
-    if not runtime._router.registry.awaits:
-        return runtime.replay(record, **options)
-    import asyncio
-
-    return asyncio.run(runtime.replay_async(record, **options))
+    return waited_for(runtime, runtime.replay, runtime.replay_async)(record, **options)
 
 
 def _warn(report: ReplayReport) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeVar
 
 from intentusnet import values
 from intentusnet.agents import Agent
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+#: A point in time that never comes; see `Request.until_us`.
+NO_LIMIT: Final = -1
+
 
 class Request(NamedTuple):
     """One execution to be made.
@@ -39,6 +42,10 @@ class Request(NamedTuple):
         durability: "disk", "os" or "async" for this execution; None for the store's own.
         control: whether it may go on: its own once it is under way, before that the one of who asks for it.
             None where nobody can stop it, as in a replay.
+        resumes: the interrupted execution that is to be brought to its end instead of making another one.
+        until_us: of an execution that is resumed for the one that had asked for it, when the time is up that
+            this one has now, in microseconds since 1970-01-01 UTC, or `NO_LIMIT`: it stands for the deadline
+            on record. None for the envelope's deadline.
     """
 
     envelope: IntentEnvelope
@@ -47,6 +54,16 @@ class Request(NamedTuple):
     depth: int = 0
     durability: Durability | None = None
     control: Control | None = None
+    resumes: str | None = None
+    until_us: int | None = None
+
+    @property
+    def deadline_us(self) -> int | None:
+        """When its time is up, in microseconds since 1970-01-01 UTC; None if it has no limit."""
+        if self.until_us is not None:
+            return None if self.until_us == NO_LIMIT else self.until_us
+        deadline = self.envelope.deadline
+        return None if deadline is None else round(deadline.timestamp() * 1_000_000)
 
 
 class Recorder(Session, Protocol):
@@ -194,6 +211,8 @@ class IntentRouter:
 
         control = request.control or Control()
         try:
+            if self._spending is not None and not self._spending.is_ready:
+                await finished(self._hands.off_loop(self._spending.get_ready), control)
             outcome = await drive_async(
                 plan,
                 session,

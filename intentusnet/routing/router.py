@@ -189,8 +189,6 @@ class IntentRouter:
     def run(self, plan: Plan, request: Request, session: Recorder) -> AgentResponse:
         """Runs a plan in a session to its end, and closes it."""
         try:
-            if self._spending is not None:
-                self._spending.get_ready()  # before what is resumed ends, and is on record
             outcome = self.execute(plan, request, session)
             fingerprint = session.close(outcome)
             self._note_usage(request, session)
@@ -211,8 +209,6 @@ class IntentRouter:
 
         control = request.control or Control()
         try:
-            if self._spending is not None and not self._spending.is_ready:
-                await finished(self._hands.off_loop(self._spending.get_ready), control)
             outcome = await drive_async(
                 plan,
                 session,

@@ -12,9 +12,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from intentusnet.errors import IntegrityBroken
+from intentusnet.errors import IntegrityBroken, StoreRefused
 from intentusnet.log.entry import Entry
 from intentusnet.log.executions import check_execution, read_entry
+from intentusnet.log.identity import STORE_FILE
 from intentusnet.log.segment import segment_at
 from intentusnet.stores.base import Query, Row
 from intentusnet.stores.finding import matches, not_found, summarise
@@ -164,6 +165,22 @@ def entries_of(
         raise not_found(execution_id, where)
     lines.check(execution_id, entries)
     return entries
+
+
+def no_store(path: Path) -> StoreRefused:
+    """The error of a store that is not there, and must not be made."""
+    return StoreRefused(
+        "there is no store",
+        where=str(path),
+        expected=f"a directory with a {STORE_FILE}",
+        hint="Check the path, or allow it to be made (create=True).",
+    )
+
+
+def unreadable(path: Path, fault: OSError) -> StoreRefused:
+    """The error of a store of which something cannot be read."""
+    where, got = str(fault.filename or path), fault.strerror or str(fault)
+    return StoreRefused("the store cannot be read", where=where, got=got)
 
 
 def checked(line: bytes) -> Entry:

@@ -18,8 +18,9 @@ from intentusnet.agents import Agent
 from intentusnet.errors import ExecutionCancelled
 from intentusnet.ids import Clock
 from intentusnet.response import ErrorCode, ErrorInfo
-from intentusnet.routing.control import LOOK_EVERY, NEVER, TASK_CANCELLED, Control
+from intentusnet.routing.control import NEVER, TASK_CANCELLED, Control
 from intentusnet.routing.router import Request
+from intentusnet.stores.custody import LOOK_EVERY
 from intentusnet.transcript import Answer, Session
 
 if TYPE_CHECKING:

@@ -20,9 +20,10 @@ from intentusnet.envelope import IntentEnvelope
 from intentusnet.errors import BranchCancelled, ControlSignal, InvalidInput
 from intentusnet.ids import SYSTEM_CLOCK, SYSTEM_IDS
 from intentusnet.record import ParentLink
-from intentusnet.routing.control import LOOK_EVERY, Control
+from intentusnet.routing.control import Control
 from intentusnet.routing.isolation import Call, pause, until_us
 from intentusnet.routing.router import Request
+from intentusnet.stores.custody import LOOK_EVERY
 from intentusnet.transcript import ACTING_KINDS, Answer, Ticket
 from intentusnet.workers.pool import Worker
 from intentusnet.workers.wire import Message, answer_head, answer_of, encode, question_of

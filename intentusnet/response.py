@@ -57,7 +57,8 @@ class ErrorInfo(BaseModel):
 
     @classmethod
     def from_exception(cls, fault: BaseException) -> Self:
-        """What an agent's exception says; an `AgentFailure` brings its own code."""
+        """What an agent's exception says; an `AgentFailure` brings its own code, also as the only one of a group."""
+        fault = _only_failure(fault)
         message, kind = message_of(fault), type(fault).__qualname__
         if not isinstance(fault, AgentFailure):
             return cls(code=ErrorCode.AGENT_ERROR, message=message, type=kind)
@@ -94,6 +95,14 @@ class ErrorInfo(BaseModel):
             type=tree["type"],
             details=values.untag(tree["details"]),
         )
+
+
+def _only_failure(fault: BaseException) -> BaseException:
+    """The `AgentFailure` that is all there is in a group, as `asyncio.TaskGroup` makes of it; else the fault."""
+    inner = fault
+    while isinstance(inner, BaseExceptionGroup) and len(inner.exceptions) == 1:
+        inner = inner.exceptions[0]
+    return inner if isinstance(inner, AgentFailure) else fault
 
 
 def message_of(fault: BaseException) -> str:

@@ -57,7 +57,7 @@ class ErrorInfo(BaseModel):
 
     @classmethod
     def from_exception(cls, fault: BaseException) -> Self:
-        """What an agent's exception says; an `AgentFailure` brings its own code, also as the only one of a group."""
+        """What an agent's exception says; an `AgentFailure` brings its own code, alone in a group too."""
         fault = _only_failure(fault)
         message, kind = message_of(fault), type(fault).__qualname__
         if not isinstance(fault, AgentFailure):
@@ -98,7 +98,7 @@ class ErrorInfo(BaseModel):
 
 
 def _only_failure(fault: BaseException) -> BaseException:
-    """The `AgentFailure` that is all there is in a group, as `asyncio.TaskGroup` makes of it; else the fault."""
+    """The `AgentFailure` that is all there is in a group, such as of `asyncio.TaskGroup`; else the fault."""
     inner = fault
     while isinstance(inner, BaseExceptionGroup) and len(inner.exceptions) == 1:
         inner = inner.exceptions[0]

@@ -183,15 +183,16 @@ class Engine:
 
     def off_loop(self, function: Callable[[], T]) -> Future[T]:
         """See `OffLoop`."""
-        from asyncio import get_running_loop
+        from intentusnet.routing.awaiting import running_loop
 
+        loop = running_loop()
         with self._lock:
             if self._pool is None:
                 from concurrent.futures import ThreadPoolExecutor
 
                 self._pool = ThreadPoolExecutor(_WAITING, thread_name_prefix="intentusnet-disk")
             # Under the lock, so that nobody shuts it down between the two.
-            return get_running_loop().run_in_executor(self._pool, function)
+            return loop.run_in_executor(self._pool, function)
 
     def cancel(self, execution_id: str, reason: str) -> bool:
         """See `IntentusRuntime.cancel`."""

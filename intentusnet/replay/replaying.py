@@ -84,6 +84,9 @@ class Replaying(Recovering):
         Raises:
             Exception: as `replay`.
         """
+        from intentusnet.routing.awaiting import running_loop
+
+        running_loop()
         options, record = self._chosen(record, strictness, ignore, depth, allow_acting)
 
         async def replayed(one: ExecutionRecord) -> ReplayReport:

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from typing import Any, TypeVar
 
 from intentusnet import values
-from intentusnet.errors import BranchCancelled
+from intentusnet.errors import BranchCancelled, ConfigurationError
 from intentusnet.routing.control import Control
 from intentusnet.routing.drivers import SIGNALS, OffLoop, agent_question, lost, race_question
 from intentusnet.routing.plan import Plan
@@ -26,6 +26,22 @@ T = TypeVar("T")
 
 #: Calls the agent of attempt k, which that stops, and says how it ended.
 InvokeAsync = Callable[[int, Control], Awaitable[Answer]]
+
+
+def running_loop() -> asyncio.AbstractEventLoop:
+    """The event loop that runs the caller.
+
+    Raises:
+        ConfigurationError: none does that is asyncio's, or like it.
+    """
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError as fault:
+        raise ConfigurationError(
+            "asynchronous methods are for a task of asyncio",
+            got="no running event loop of asyncio, or one that is not: trio, curio",
+            hint="Await them under `asyncio.run`, uvloop, or anyio with its asyncio backend.",
+        ) from fault
 
 
 async def drive_async(

@@ -207,7 +207,7 @@ class FileCustody:
                 self._unwanted = frozenset(name for name in os.listdir(self._stops) if name.endswith(_STOP))
             except OSError:
                 self._unwanted = frozenset()
-        if f"{execution_id}{_STOP}" not in self._unwanted:
+        if not self._unwanted or f"{execution_id}{_STOP}" not in self._unwanted:
             return None
         try:
             with open(f"{self._stops}{execution_id}{_STOP}", encoding="utf-8", errors="replace") as file:

@@ -6,6 +6,7 @@ derived from the log.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol, TypeAlias
@@ -14,7 +15,14 @@ from intentusnet.errors import IntegrityBroken
 from intentusnet.log.entry import check_line, genesis, parse_line
 from intentusnet.log.head import Tail
 from intentusnet.log.identity import Identity
-from intentusnet.log.segment import Segment, iter_lines, line_ending_at, list_segments, segment_at
+from intentusnet.log.segment import (
+    Segment,
+    iter_lines,
+    line_ending_at,
+    list_segments,
+    segment_at,
+    segment_name,
+)
 
 #: What `check_line` tells of a line.
 Checked: TypeAlias = tuple[bytes, bytes, int, bytes, bytes, bytes]
@@ -124,12 +132,22 @@ class LogFollower:
         tail = self._tail
         if tail is None:
             return self._identity() is not None
-        try:
-            if segment_at(self._log, tail.first).size() != tail.offset:
-                return True
-        except (FileNotFoundError, IntegrityBroken):
+        size = self._size_at(tail)
+        if size is None:
             return tail.seq > 0 or segment_at(self._log, 0).path.exists()
-        return tail.seq > tail.first and segment_at(self._log, tail.seq).path.exists()
+        return size != tail.offset or self._has_next(tail)
+
+    def _size_at(self, tail: Tail) -> int | None:
+        """How long the segment of a place is; None if it is not there as it was."""
+        # As text: this is done before each plan, and a Path takes several times as long.
+        try:
+            return os.stat(f"{self._log}/{segment_name(tail.first)}").st_size
+        except FileNotFoundError:
+            return None
+
+    def _has_next(self, tail: Tail) -> bool:
+        """Whether the segment that may come behind a place has been begun."""
+        return tail.seq > tail.first and os.path.exists(f"{self._log}/{segment_name(tail.seq)}")
 
     def lines(self) -> Iterator[Line]:
         """See `Follower.lines`."""
@@ -137,15 +155,25 @@ class LogFollower:
         identity = self._identity()
         if identity is None:
             return
-        segments = list_segments(self._log)
-        if self._tail is None:
-            self._tail = _first_wanted(segments, identity.store_id, self._since_us)
         tail = self._tail
+        size = None if tail is None else self._size_at(tail)
+        if tail is not None and size is not None and size >= tail.offset:
+            # Mostly there is no other one: to list the directory takes longer than to read a few lines.
+            yield from self._behind((segment_at(self._log, tail.first),), tail)
+            tail = self._tail or tail
+            if not self._has_next(tail):
+                return
+        segments = list_segments(self._log)
+        if tail is None:
+            tail = self._tail = _first_wanted(segments, identity.store_id, self._since_us)
         rest = [segment for segment in segments if segment.first >= tail.first]
         if tail.offset > 0 and (not rest or rest[0].first != tail.first or rest[0].size() < tail.offset):
             fault = IntegrityBroken("lines that were read are there no longer")
             raise located(fault, segment_at(self._log, tail.first), tail)
-        for _, _, line, told, behind in checked_lines(rest, tail):
+        yield from self._behind(rest, tail)
+
+    def _behind(self, segments: Sequence[Segment], tail: Tail) -> Iterator[Line]:
+        for _, _, line, told, behind in checked_lines(segments, tail):
             yield Line(told[0], told[1], ts_of(line), told[5])
             self._tail = behind  # when it has been taken note of: nobody is to miss it
 

@@ -165,6 +165,28 @@ def test_what_is_cancelled_before_it_goes_on_stays_interrupted(store: Any) -> No
     assert asyncio.run(runtime.resume_async(broken)).payload == [[1], [2]]
 
 
+@pytest.mark.parametrize("awaiting", [True, False])
+def test_what_is_cancelled_is_not_asked_again(store: Any, awaiting: bool) -> None:
+    """A resumption that is cancelled before it comes to what has no answer does not ask that."""
+    world = World()
+    _, broken = interrupted(store, world, 1, 2, **READS)
+    runtime, act = runtime_of(store=store), world.act(**READS)
+
+    async def agent(ctx: AsyncContext) -> list[Any]:
+        assert runtime.cancel(broken)
+        return [await ctx.effect("act", act, name) for name in (1, 2)]
+
+    def plain(ctx: Context) -> list[Any]:
+        assert runtime.cancel(broken)
+        return [ctx.effect("act", act, name) for name in (1, 2)]
+
+    runtime.agent("agent", handles="x", side_effect="read_only")(agent if awaiting else plain)
+    response = waited_for(runtime, runtime.resume, runtime.resume_async)(broken)
+    assert response.error is not None and response.error.code == "CANCELLED"
+    assert world.done == [1]
+    matches(runtime, broken)
+
+
 # --- forks ---
 
 

@@ -207,18 +207,18 @@ def test_usage_that_does_not_fit_into_an_entry_counts(tmp_path: Path) -> None:
             st.sampled_from(["ask", "nobody", "nested"]),
             st.integers(0, 30),
         ),
-        max_size=25,
+        max_size=15,
     )
 )
-@settings(max_examples=40)
+@settings(max_examples=25)
 def test_the_sums_are_those_of_the_records(tmp_path_factory: Any, steps: list[Any]) -> None:
     """Whatever two runtimes do on one store: each is told what the records in the window come to."""
     clock = ManualClock()
     place = tmp_path_factory.mktemp("sums") / "s"
     small = StoreSettings(segment_entries=5)
     with (
-        FileExecutionStore(place, clock=clock, settings=small) as one,
-        FileExecutionStore(place, clock=clock) as two,
+        FileExecutionStore(place, "os", clock=clock, settings=small) as one,
+        FileExecutionStore(place, "os", clock=clock) as two,
     ):
         runtimes = [runtime_of(store, clock) for store in (one, two)]
         for runtime in runtimes:

@@ -9,6 +9,7 @@ import pytest
 import intentusnet
 from intentusnet import AsyncContext, Context, IntentusRuntime
 from intentusnet.base_context import BaseContext
+from intentusnet.calling import Calling
 from intentusnet.registering import Registering
 from intentusnet.replay.recovering import Recovering
 from intentusnet.replay.replaying import Replaying
@@ -82,6 +83,21 @@ REGISTERING = {
     "remove": "self, name, version",
 }
 
+CALLING = {
+    "envelope": (
+        "self, intent, payload, *, strategy, target, fallback, prefer, caller, roles, tenant, tags, "
+        "priority, timeout, idempotency_key, traceparent"
+    ),
+    "route": (
+        "self, intent, payload, *, strategy, target, fallback, prefer, caller, roles, tenant, tags, "
+        "priority, timeout, idempotency_key, traceparent, durability"
+    ),
+    "route_async": (
+        "self, intent, payload, *, strategy, target, fallback, prefer, caller, roles, tenant, tags, "
+        "priority, timeout, idempotency_key, traceparent, durability"
+    ),
+}
+
 RUNTIME = {
     "__init__": (
         "self, *, store, policy, clock, ids, environ, write_ahead, max_depth, capture, verify_replay, "
@@ -91,20 +107,8 @@ RUNTIME = {
     "cancel": "self, execution_id, reason",
     "close": "self",
     "configure": "self, *, store, policy",
-    "envelope": (
-        "self, intent, payload, *, strategy, target, fallback, prefer, caller, roles, tenant, tags, "
-        "priority, timeout, idempotency_key, traceparent"
-    ),
     "plan": "self, envelope",
     "policy": None,
-    "route": (
-        "self, intent, payload, *, strategy, target, fallback, prefer, caller, roles, tenant, tags, "
-        "priority, timeout, idempotency_key, traceparent, durability"
-    ),
-    "route_async": (
-        "self, intent, payload, *, strategy, target, fallback, prefer, caller, roles, tenant, tags, "
-        "priority, timeout, idempotency_key, traceparent, durability"
-    ),
     "router": None,
 }
 #: Of both kinds of context: what waits, and what does not.
@@ -167,6 +171,7 @@ def test_each_exported_name_can_be_imported_first() -> None:
         (Recovering, RECOVERING),
         (Replaying, REPLAYING),
         (Registering, REGISTERING),
+        (Calling, CALLING),
         (BaseContext, TELLING),
         (Context, WAITING),
         (AsyncContext, WAITING),

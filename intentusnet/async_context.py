@@ -153,7 +153,9 @@ class AsyncContext(BaseContext):
         answer = ticket.answer
         if answer is None:
             try:
-                answer = child_answer(await self._world.route_async(self._child_request(child)))
+                answer = child_answer(
+                    await self._world.route_async(self._child_request(child, ticket.resumes))
+                )
             except Exception as failure:
                 # Agents' exceptions never come here, so it is the store's: not for this agent to swallow.
                 self._session.fail(failure)

@@ -233,8 +233,8 @@ class BaseContext(Asker):
         asked = envelope.encode_compared(data)
         return Child(self._question("route", envelope.intent.name, asked), envelope, data, refusal)
 
-    def _child_request(self, child: Child) -> Request:
-        """The request that asks for a child execution."""
+    def _child_request(self, child: Child, resumes: str | None = None) -> Request:
+        """The request that asks for a child execution, or for the end of an interrupted one."""
         own, question = self._request, child.question
         name = f"{own.envelope.id}/{question.scope}/{question.ordinal}"
         return Request(
@@ -246,6 +246,7 @@ class BaseContext(Asker):
             own.control,
             own.holding,
             child.refusal,
+            resumes=resumes,
         )
 
     def _stream(self, name: str | None) -> Random:

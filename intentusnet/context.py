@@ -32,7 +32,7 @@ from intentusnet.response import AgentResponse
 from intentusnet.routing.bodies import call_inline
 from intentusnet.routing.router import Request
 from intentusnet.scopes import covered, entered, inside_effect
-from intentusnet.transcript import Answer, Session, ask
+from intentusnet.transcript import Answer, Session, Ticket
 
 __all__ = ["Context", "World", "call_agent", "capturing", "covered", "plain"]
 
@@ -132,17 +132,19 @@ class Context(BaseContext):
             "idempotency_key": idempotency_key,
         }
         child = self._child(intent, payload, options)
-
-        def world() -> Answer:
+        covered_by_effect = inside_effect.get() is not None
+        ticket = Ticket(child.question) if covered_by_effect else self._session.begin(child.question)
+        answer = ticket.answer
+        if answer is None:
             try:
-                return child_answer(self._world.route(self._child_request(child)))
+                answer = child_answer(self._world.route(self._child_request(child, ticket.resumes)))
             except Exception as failure:
                 # Agents' exceptions never come here, so it is the store's: not for this agent to swallow.
                 self._session.fail(failure)
                 raise
-
-        inside = inside_effect.get() is not None
-        return child_response(world() if inside else ask(self._session, child.question, world))
+            if not covered_by_effect:
+                answer = self._session.end(ticket, answer)
+        return child_response(answer)
 
     def gather(self, *calls: Callable[..., T]) -> list[T]:
         """Runs the calls at once, each in a thread and a scope of its own.

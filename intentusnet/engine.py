@@ -75,6 +75,9 @@ class Engine:
 
     #: Set by the runtime: the two need each other.
     router: IntentRouter
+    #: Bring the execution to its end that a request `resumes`; set by the runtime, too.
+    resume_child: Callable[[Request], AgentResponse]
+    resume_child_async: Callable[[Request], Awaitable[AgentResponse]]
 
     def __init__(
         self,
@@ -200,15 +203,16 @@ class Engine:
 
     def off_loop(self, function: Callable[[], T]) -> Future[T]:
         """See `OffLoop`."""
-        from asyncio import get_running_loop
+        from intentusnet.routing.awaiting import running_loop
 
+        loop = running_loop()
         with self._lock:
             if self._pool is None:
                 from concurrent.futures import ThreadPoolExecutor
 
                 self._pool = ThreadPoolExecutor(_WAITING, thread_name_prefix="intentusnet-disk")
             # Under the lock, so that nobody shuts it down between the two.
-            return get_running_loop().run_in_executor(self._pool, function)
+            return loop.run_in_executor(self._pool, function)
 
     def cancel(self, execution_id: str, reason: str) -> bool:
         """See `IntentusRuntime.cancel`."""
@@ -260,10 +264,12 @@ class Engine:
         ):
             from asyncio import run_coroutine_threadsafe
 
-            return run_coroutine_threadsafe(self.router.route_request_async(request), loop).result()
-        return self.router.route_request(request)
+            return run_coroutine_threadsafe(self._route_child_async(request), loop).result()
+        return self.router.route_request(request) if request.resumes is None else self.resume_child(request)
 
     async def _route_child_async(self, request: Request) -> AgentResponse:
+        if request.resumes is not None:
+            return await self.resume_child_async(request)
         return await self.router.route_request_async(request)
 
 

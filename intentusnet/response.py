@@ -57,7 +57,8 @@ class ErrorInfo(BaseModel):
 
     @classmethod
     def from_exception(cls, fault: BaseException) -> Self:
-        """What an agent's exception says; an `AgentFailure` brings its own code."""
+        """What an agent's exception says; an `AgentFailure` brings its own code, alone in a group too."""
+        fault = _only_failure(fault)
         message, kind = message_of(fault), _printable(type(fault).__qualname__)
         if not isinstance(fault, AgentFailure):
             return cls(code=ErrorCode.AGENT_ERROR, message=message, type=kind)
@@ -109,6 +110,14 @@ def recordable_details(details: object) -> dict[str, Any]:
 def unrecordable(why: UnrecordableValue) -> dict[str, Any]:
     """What stands for the details of an `AgentFailure` that cannot be recorded."""
     return {"unrecordable": str(why)}
+
+
+def _only_failure(fault: BaseException) -> BaseException:
+    """The `AgentFailure` that is all there is in a group, such as of `asyncio.TaskGroup`; else the fault."""
+    inner = fault
+    while isinstance(inner, BaseExceptionGroup) and len(inner.exceptions) == 1:
+        inner = inner.exceptions[0]
+    return inner if isinstance(inner, AgentFailure) else fault
 
 
 def message_of(fault: BaseException) -> str:

@@ -157,6 +157,8 @@ class IntentusRuntime(Registering, Calling, Replaying):
             sizes=self._sizes,
         )
         self._engine.awaits_hooks = self._hooks is not None and self._hooks.awaits
+        self._engine.resume_child = self._resume_child
+        self._engine.resume_child_async = self._resume_child_async
         self._world, self._environments = self._engine.world, self._engine.environments
         if verify_replay:
             self._engine.on_recorded = self._verify_replay

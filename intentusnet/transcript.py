@@ -168,10 +168,16 @@ class Answer(NamedTuple):
 
 
 class Ticket(NamedTuple):
-    """A question that a session has taken note of; without an answer, the asker has to ask the world."""
+    """A question that a session has taken note of; without an answer, the asker has to ask the world.
+
+    Attributes:
+        question, answer: what is asked, and told.
+        resumes: the execution that was begun to answer it, and has to come to its end for that.
+    """
 
     question: Question
     answer: Answer | None = None
+    resumes: str | None = None
 
 
 class Session(Protocol):
@@ -262,7 +268,7 @@ class RoutedSession(Session, Protocol):
 
 
 def ask(session: Session, question: Question, world: Callable[[], Answer]) -> Answer:
-    """Puts a question to a session, and to the world if the session has no answer."""
+    """Puts a question to a session, and to the world if the session has no answer; not for child intents."""
     ticket = session.begin(question)
     if ticket.answer is not None:
         return ticket.answer

@@ -1,15 +1,19 @@
-"""What every test shares: how hypothesis searches.
+"""What every test shares: how hypothesis searches, and what worker processes begin with.
 
 Deadlines are off because they measure the machine. On CI the examples are the same in every run, so that a
 red build can be repeated; elsewhere each run looks further.
 """
 
+import multiprocessing
 import os
 
 import pytest
 from hypothesis import settings
 
 pytest_plugins = ["pytester"]  # for tests/plugin: pytest takes it from this conftest only
+
+# Pytest's own program imports nothing of ours, so each worker process would have to, as few programs' do.
+multiprocessing.set_forkserver_preload(["intentusnet.workers.worker", "intentusnet.context"])
 
 pytest.register_assert_rewrite("helpers")
 

@@ -7,6 +7,7 @@ import click
 from intentusnet.cli.app import Invocation, pass_invocation, shared_options
 from intentusnet.cli.payload import read_payload, untagged
 from intentusnet.cli.route import exit_code_of, tell_response
+from intentusnet.replay.recovering import waited_for
 
 
 @click.command("fork")
@@ -31,6 +32,6 @@ def command(invocation: Invocation, reference: str, at: str, answer: str) -> int
         assert runtime.store is not None  # the default one, if nobody names another
         execution_id = runtime.store.resolve(reference)
         intent = runtime.store.get(execution_id).intent
-        response = runtime.fork(execution_id, at, given)
+        response = waited_for(runtime, runtime.fork, runtime.fork_async)(execution_id, at, given)
     tell_response(invocation.output, response, intent)
     return exit_code_of(response.error)

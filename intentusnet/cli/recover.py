@@ -13,6 +13,7 @@ from intentusnet.cli.output import Output, listing, moment, styled, text
 from intentusnet.cli.payload import read_payload, untagged
 from intentusnet.errors import ContinuationDiverged, InDoubt, StillRunning
 from intentusnet.replay.interrupted import Interrupted, RecoveryRule
+from intentusnet.replay.recovering import waited_for
 from intentusnet.runtime import IntentusRuntime
 
 _COLORS: Final = {"resume": "green", "ask_again": "green", "wait": "yellow", "in_doubt": "red"}
@@ -83,7 +84,8 @@ def _resumed(found: Interrupted, runtime: IntentusRuntime) -> dict[str, Any]:
     if found.rule is RecoveryRule.IN_DOUBT:
         return _row(found)
     try:
-        return {**_row(found), "status": runtime.resume(found.execution_id).status}
+        resume = waited_for(runtime, runtime.resume, runtime.resume_async)
+        return {**_row(found), "status": resume(found.execution_id).status}
     except (ContinuationDiverged, InDoubt, StillRunning) as fault:
         return {**_row(found), "error": fault.as_dict()}
 

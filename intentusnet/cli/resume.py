@@ -6,6 +6,7 @@ import click
 
 from intentusnet.cli.app import Invocation, pass_invocation, shared_options
 from intentusnet.cli.route import exit_code_of, tell_response
+from intentusnet.replay.recovering import waited_for
 
 
 @click.command("resume")
@@ -22,6 +23,6 @@ def command(invocation: Invocation, reference: str) -> int:
         assert runtime.store is not None  # the default one, if nobody names another
         execution_id = runtime.store.resolve(reference)
         intent = runtime.store.get(execution_id).intent
-        response = runtime.resume(execution_id)
+        response = waited_for(runtime, runtime.resume, runtime.resume_async)(execution_id)
     tell_response(invocation.output, response, intent)
     return exit_code_of(response.error)

@@ -85,12 +85,11 @@ def command(
         if dry_run:
             envelope = runtime.envelope(intent, value, **chosen)
             answer: Plan | AgentResponse = runtime.plan(envelope)
-        elif runtime.awaits:
-            import asyncio
-
-            answer = asyncio.run(runtime.route_async(intent, value, **recorded, **chosen))
         else:
-            answer = runtime.route(intent, value, **recorded, **chosen)
+            from intentusnet.replay.recovering import waited_for
+
+            route = waited_for(runtime, runtime.route, runtime.route_async)
+            answer = route(intent, value, **recorded, **chosen)
     if not isinstance(answer, AgentResponse):
         return _tell_plan(invocation.output, intent, answer)
     tell_response(invocation.output, answer, intent)

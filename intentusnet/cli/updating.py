@@ -18,6 +18,7 @@ from intentusnet.record import ExecutionRecord
 from intentusnet.replay.corpus import CorpusItem
 from intentusnet.replay.divergence import Verdict
 from intentusnet.replay.loads import RecordFile
+from intentusnet.replay.recovering import waited_for
 from intentusnet.replay.replaying import replay_here
 from intentusnet.response import ErrorCode
 from intentusnet.routing.plan import recorded_refusal
@@ -129,10 +130,5 @@ def recorded_anew(record: ExecutionRecord, runtime: IntentusRuntime) -> Executio
         refusal=recorded_refusal(record.plan_tree),
     )
     router = runtime.configure(store=store).router
-    if runtime.awaits:
-        import asyncio
-
-        response = asyncio.run(router.route_request_async(request))
-    else:
-        response = router.route_request(request)
+    response = waited_for(runtime, router.route_request, router.route_request_async)(request)
     return store.get(response.execution_id)

@@ -182,6 +182,20 @@ def _pending_child(
         yield from found.pending
 
 
+def open_children(record: ExecutionRecord, store: ExecutionStore) -> dict[tuple[str, int], str]:
+    """The executions that were begun to answer questions without an answer, by scope and number of those.
+
+    Threads of an agent's own may have asked for children that are alike: each question gets one of its own.
+    """
+    found, taken = dict[tuple[str, int], str](), set(record.children)
+    for question in record.questions:
+        if question.kind == "route" and question.answer is None:
+            child = child_of(record, question, store, taken)
+            if child is not None:
+                found[question.scope, question.ordinal] = child.execution_id
+    return found
+
+
 def child_of(
     record: ExecutionRecord, question: RecordedQuestion, store: ExecutionStore, taken: set[str]
 ) -> ExecutionRecord | None:

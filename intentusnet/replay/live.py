@@ -192,13 +192,17 @@ class LiveSession:
     def ask_again(self, question: Question) -> Ticket:
         """Takes note that a question is asked again that is on record without an answer; see `begin`."""
         self._check(question)
-        if question.side_effect != "read_only":
-            asked = asked_body(question)
-            with self._lock:
-                self._check(question)
+        if question.kind != "agent":  # an agent was called before; its own questions are refused
+            refused(self._request, question, self._clock)
+        acts = question.side_effect != "read_only"
+        asked = asked_body(question) if acts else None
+        with self._lock:
+            self._check(question)
+            self._attempts.begins(question)
+            if asked is not None:
                 self._tell_held()
                 self._note("asked", *asked)
-                self._attempts.begins(question)
+        if acts:
             self._flush(sync=True)
             self._check(question)
         return Ticket(question)

@@ -131,7 +131,7 @@ class ReplaySession:
 
     def misfit(self, ticket: Ticket, fault: Exception) -> BaseException:
         """See `Session.misfit`. It is a divergence, and nothing more is answered in that scope."""
-        question, answer = ticket
+        question, answer = ticket.question, ticket.answer
         if answer is None or not self._divergences.compares(DivergenceKind.OUTCOME):
             return fault
         with self._lock:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import threading
-from typing import Any, Final, NoReturn
+import contextlib
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 from intentusnet import values
 from intentusnet.context import World, plain
@@ -11,35 +12,49 @@ from intentusnet.envelope import IntentEnvelope
 from intentusnet.errors import (
     ConfigurationError,
     ContinuationDiverged,
-    InDoubt,
     InvalidInput,
     NotReplayable,
     ReplayHalted,
-    StillRunning,
 )
 from intentusnet.events import Origin
 from intentusnet.fingerprint import compared_plan
 from intentusnet.ids import Clock, Ids
 from intentusnet.log.entry import Draft
-from intentusnet.record import ExecutionRecord, ParentLink, RecordedQuestion
+from intentusnet.record import ExecutionRecord, ParentLink
 from intentusnet.replay.bodies import answered_body
 from intentusnet.replay.continuing import ContinuedSession
 from intentusnet.replay.differences import differences
 from intentusnet.replay.divergence import Divergence, DivergenceKind
+from intentusnet.replay.doubts import doubted, parse_place, refuse
 from intentusnet.replay.fork import Fork, ForkSession
-from intentusnet.replay.interrupted import Interrupted, Pending, RecoveryRule, assess, child_of, interrupted
+from intentusnet.replay.interrupted import Interrupted, RecoveryRule, assess, interrupted, open_children
 from intentusnet.replay.live import LiveSession, Opening
 from intentusnet.replay.resume import ResumeSession, recovery_note
 from intentusnet.response import AgentResponse
-from intentusnet.routing.control import Control
+from intentusnet.routing.control import TASK_CANCELLED, Control
 from intentusnet.routing.plan import Plan
-from intentusnet.routing.router import IntentRouter, Request
+from intentusnet.routing.router import NO_LIMIT, IntentRouter, Request
 from intentusnet.stores.base import ExecutionStore
 from intentusnet.stores.custody import still_running
 from intentusnet.transcript import Answer, Question
 
-#: No question has a number of more digits; Python refuses to read those of more than 4,300.
-_MOST_DIGITS: Final = 18
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Continuation(NamedTuple):
+    """An execution that is about to go on, or to begin from another one's record.
+
+    Attributes:
+        plan, request: whom it calls, and for what.
+        session: answers from the record as far as that goes.
+        origin: which of the two it is.
+    """
+
+    plan: Plan
+    request: Request
+    session: ContinuedSession
+    origin: Origin
 
 
 class Recovering:
@@ -51,6 +66,11 @@ class Recovering:
     _router: IntentRouter
     _world: World
 
+    @property
+    def awaits(self) -> bool:
+        """Whether an agent, or a hook, has to be awaited."""
+        raise NotImplementedError
+
     def recover(self) -> tuple[Interrupted, ...]:
         """The interrupted executions of the store, oldest first, and what may be done about each.
 
@@ -60,6 +80,14 @@ class Recovering:
             IntegrityBroken: the log is damaged.
         """
         return tuple(interrupted(self._store()))
+
+    async def recover_async(self) -> tuple[Interrupted, ...]:
+        """As `recover`, without keeping the event loop waiting for the disk.
+
+        Raises:
+            IntegrityBroken: the log is damaged.
+        """
+        return await self._world.off_loop(self.recover)
 
     def resume(self, execution_id: str) -> AgentResponse:
         """Goes on with an interrupted execution, in the same record.
@@ -79,22 +107,19 @@ class Recovering:
             ContinuationDiverged: plan, or questions, are others than those on record; it stays interrupted.
             StoreWriteFailed: the record cannot be written.
         """
-        store = self._store(execution_id)
-        execution_id = store.resolve(execution_id)
-        record = store.get(execution_id)
-        if record.outcome is not None:
-            return record.response
-        if store.custody.is_running(execution_id, record.runner):
-            raise still_running(execution_id)
-        with store.custody.claim(execution_id):
-            # Somebody may have resumed it meanwhile.
-            record = store.get(execution_id)
-            if record.outcome is not None:
-                return record.response
-            found = assess(record, store)
-            if found.rule in (RecoveryRule.IN_DOUBT, RecoveryRule.WAIT):
-                _refuse(found)
-            return self._resume(record, store)
+        return self._resume(execution_id, None)
+
+    async def resume_async(self, execution_id: str) -> AgentResponse:
+        """Goes on with an interrupted execution as `resume` does, where asynchronous agents are awaited.
+
+        To cancel the task that awaits this is to cancel the execution, which is on record then; before it
+        goes on, it is to leave it as it was.
+
+        Raises:
+            CancelledError: the task was cancelled.
+            Exception: as `resume`.
+        """
+        return await self._resume_async(execution_id, None)
 
     def resolve(
         self, execution_id: str, happened: bool, *, by: str, question: str | None = None, answer: Any = None
@@ -123,7 +148,7 @@ class Recovering:
             raise still_running(execution_id)
         with store.custody.claim(execution_id):
             record = store.get(execution_id)
-            pending = _doubted(assess(record, store), question) if record.outcome is None else None
+            pending = doubted(assess(record, store), question) if record.outcome is None else None
             if pending is None:
                 raise InvalidInput("the execution has ended: nothing is in doubt", where=execution_id)
             told = {"by": by, "happened": happened, "question": pending.question, "scope": pending.scope}
@@ -160,20 +185,22 @@ class Recovering:
             UnrecordableValue: the answer cannot be recorded.
             StoreWriteFailed: the record cannot be written.
         """
-        store = self._store(execution_id)
-        record = store.get(store.resolve(execution_id))
-        scope, ordinal = parse_place(at)
-        fork = Fork(record, scope, ordinal, answer)
-        new = self.ids.execution_id()
-        # It is run now, and its acts are its own: neither the old deadline nor the old key is meant for it.
-        envelope = _envelope(record).model_copy(update={"id": new, "deadline": None, "idempotency_key": None})
-        data = values.dumps(record.envelope_tree["payload"])
-        request = Request(envelope, data, None, record.depth, control=Control())
-        plan = self._router.guarded(self._planned(record, request))
-        fork.check(plan)
-        opening = self._opening(plan)._replace(forked_from=ParentLink(record.execution_id, scope, ordinal))
-        live = LiveSession(new, request, plan, store=store, clock=self.clock, opening=opening)
-        return self._continue(plan, request, ForkSession(live, fork), "fork")
+        return self._go_on(self._forked(execution_id, at, answer, awaits=False))
+
+    async def fork_async(self, execution_id: str, at: str, answer: Any) -> AgentResponse:
+        """Gives a question another answer as `fork` does, where asynchronous agents are awaited.
+
+        Raises:
+            CancelledError: the task was cancelled, and so was the fork.
+            Exception: as `fork`.
+        """
+        from intentusnet.routing.awaiting import finished
+
+        control = Control()
+        forking = self._world.off_loop(
+            lambda: self._forked(execution_id, at, answer, awaits=True, control=control)
+        )
+        return await self._go_on_async(await finished(forking, control))
 
     def _begun(self, execution_id: str, request: Request) -> None:
         raise NotImplementedError
@@ -190,35 +217,110 @@ class Recovering:
             )
         return self.store
 
-    def _resume(self, record: ExecutionRecord, store: ExecutionStore) -> AgentResponse:
-        request = Request(
-            _envelope(record),
-            values.dumps(record.envelope_tree["payload"]),
-            record.parent,
-            record.depth,
-            control=Control(),
-        )
-        plan = self._planned(record, request)
+    def _resume_child(self, asked: Request) -> AgentResponse:
+        """Brings the execution to its end that a request resumes."""
+        assert asked.resumes is not None
+        return self._resume(asked.resumes, asked)
+
+    async def _resume_child_async(self, asked: Request) -> AgentResponse:
+        """The same for asynchronous callers."""
+        assert asked.resumes is not None
+        return await self._resume_async(asked.resumes, asked)
+
+    def _resume(self, execution_id: str, asked: Request | None) -> AgentResponse:
+        """Resumes an execution, for another one that has asked for it if there is a request."""
+        with self._in_hand(execution_id, asked, _control(asked), awaits=False) as found:
+            return found if isinstance(found, AgentResponse) else self._go_on(found)
+
+    async def _resume_async(self, execution_id: str, asked: Request | None) -> AgentResponse:
+        from asyncio import CancelledError
+
+        from intentusnet.routing.awaiting import finished
+
+        control = _control(asked)
+        with contextlib.ExitStack() as stack:
+            taking = self._in_hand(execution_id, asked, control, awaits=True)
+            found = await finished(self._world.off_loop(lambda: stack.enter_context(taking)), control)
+            if control.is_task_cancelled:
+                raise CancelledError(TASK_CANCELLED)
+            return found if isinstance(found, AgentResponse) else await self._go_on_async(found)
+
+    @contextlib.contextmanager
+    def _in_hand(
+        self, execution_id: str, asked: Request | None, control: Control, *, awaits: bool
+    ) -> Iterator[Continuation | AgentResponse]:
+        """Keeps others from resuming an execution; gives what is to be done, or its response if it has ended.
+
+        Args:
+            execution_id: an id, or what else the store resolves.
+            asked: see `_resume`.
+            control: what stops the resumption.
+            awaits: whether asynchronous agents would be awaited.
+        """
+        store = self._store(execution_id)
+        execution_id = store.resolve(execution_id)
+        record = store.get(execution_id)
+        if record.outcome is not None:
+            yield record.response
+            return
+        if store.custody.is_running(execution_id, record.runner):
+            raise still_running(execution_id)
+        with store.custody.claim(execution_id):
+            # Somebody may have resumed it meanwhile.
+            record = store.get(execution_id)
+            if record.outcome is not None:
+                yield record.response
+                return
+            found = assess(record, store)
+            if found.rule in (RecoveryRule.IN_DOUBT, RecoveryRule.WAIT):
+                refuse(found)
+            yield self._resumption(record, store, asked, control, awaits=awaits)
+
+    def _resumption(
+        self,
+        record: ExecutionRecord,
+        store: ExecutionStore,
+        asked: Request | None,
+        control: Control,
+        *,
+        awaits: bool,
+    ) -> Continuation:
+        data = values.dumps(record.envelope_tree["payload"])
+        request = Request(_envelope(record), data, record.parent, record.depth, control=control)
+        if asked is not None:
+            limit = NO_LIMIT if asked.deadline_us is None else asked.deadline_us
+            request = request._replace(durability=asked.durability, until_us=limit)
+        plan = self._planned(record, request, awaits=awaits)
         # Whoever wanted it cancelled before it was interrupted did not mean what is done now.
         store.custody.stopped(record.execution_id)
         live = LiveSession(record.execution_id, request, plan, store=store, clock=self.clock, opening=record)
+        session = ResumeSession(live, record, open_children(record, store))
+        return Continuation(plan, request, session, "resume")
 
-        # Threads of an agent's own may ask for children that are alike: each gets one of its own.
-        taken, lock = set(record.children), threading.Lock()
+    def _forked(
+        self, execution_id: str, at: str, answer: Any, *, awaits: bool, control: Control | None = None
+    ) -> Continuation:
+        store = self._store(execution_id)
+        record = store.get(store.resolve(execution_id))
+        scope, ordinal = parse_place(at)
+        fork = Fork(record, scope, ordinal, answer)
+        new = self.ids.execution_id()
+        # It is run now, and its acts are its own: neither the old deadline nor the old key is meant for it.
+        envelope = _envelope(record).model_copy(update={"id": new, "deadline": None, "idempotency_key": None})
+        data = values.dumps(record.envelope_tree["payload"])
+        request = Request(envelope, data, None, record.depth, control=control or Control())
+        plan = self._router.guarded(self._planned(record, request, awaits=awaits))
+        fork.check(plan)
+        opening = self._opening(plan)._replace(forked_from=ParentLink(record.execution_id, scope, ordinal))
+        live = LiveSession(new, request, plan, store=store, clock=self.clock, opening=opening)
+        return Continuation(plan, request, ForkSession(live, fork), "fork")
 
-        def child(question: RecordedQuestion) -> AgentResponse | None:
-            with lock:
-                found = child_of(record, question, store, taken)
-            return None if found is None else self.resume(found.execution_id)
-
-        return self._continue(plan, request, ResumeSession(live, record, child), "resume")
-
-    def _planned(self, record: ExecutionRecord, request: Request) -> Plan:
+    def _planned(self, record: ExecutionRecord, request: Request, *, awaits: bool) -> Plan:
         """The plan of now, if it is the one on record.
 
         Raises:
             ContinuationDiverged: it is another.
-            ConfigurationError: an asynchronous agent would have to run.
+            ConfigurationError: an asynchronous agent would have to run, and nobody awaits it.
         """
         plan = self._router.plan_again(request.envelope, record)
         places = differences(compared_plan(record.plan_tree), compared_plan(plan.tree()))
@@ -233,18 +335,53 @@ class Recovering:
             )
             fault.divergences = tuple(Divergence(DivergenceKind.PLAN, "", "", *place) for place in places)
             raise fault
-        self._router.check_waits_for(plan)
+        if not awaits:
+            self._router.check_waits_for(plan)
         return plan
 
-    def _continue(
-        self, plan: Plan, request: Request, session: ContinuedSession, origin: Origin
-    ) -> AgentResponse:
-        self._begun(session.execution_id, request)
-        try:
-            return self._router.run(plan, request, session, origin)
-        except ReplayHalted:
-            assert session.diverged is not None
-            raise session.diverged from None
+    def _go_on(self, found: Continuation) -> AgentResponse:
+        self._begun(found.session.execution_id, found.request)
+        with _told_why(found.session):
+            return self._router.run(*found)
+
+    async def _go_on_async(self, found: Continuation) -> AgentResponse:
+        self._begun(found.session.execution_id, found.request)
+        with _told_why(found.session):
+            return await self._router.run_async(*found)
+
+
+def waited_for(
+    runtime: Recovering, plain: Callable[P, T], awaiting: Callable[P, Coroutine[Any, Any, T]]
+) -> Callable[P, T]:
+    """For programs of our own, which may make the event loop that asynchronous agents need.
+
+    Args:
+        runtime: whose agents run.
+        plain, awaiting: the same for plain agents, and for asynchronous ones.
+    """
+    if not runtime.awaits:
+        return plain
+
+    def run(*args: P.args, **kwargs: P.kwargs) -> T:
+        import asyncio
+
+        return asyncio.run(awaiting(*args, **kwargs))
+
+    return run
+
+
+@contextlib.contextmanager
+def _told_why(session: ContinuedSession) -> Iterator[None]:
+    """Raises what a session has found to differ, instead of the signal that has unwound everything."""
+    try:
+        yield
+    except ReplayHalted:
+        assert session.diverged is not None
+        raise session.diverged from None
+
+
+def _control(asked: Request | None) -> Control:
+    return Control(None if asked is None else asked.control)
 
 
 def _envelope(record: ExecutionRecord) -> IntentEnvelope:
@@ -254,65 +391,3 @@ def _envelope(record: ExecutionRecord) -> IntentEnvelope:
         raise NotReplayable(
             "the envelope on record cannot be read", where=record.execution_id, got=str(fault)
         ) from fault
-
-
-def parse_place(text: str) -> tuple[str, int]:
-    """Scope and number of a question that is written ``SCOPE:NUMBER``.
-
-    Raises:
-        InvalidInput: it is not written so.
-    """
-    scope, colon, number = text.rpartition(":")
-    if not colon or not number.isascii() or not number.isdigit() or len(number) > _MOST_DIGITS:
-        raise InvalidInput(
-            "not the place of a question", expected="SCOPE:NUMBER, such as attempt:0:3", got=repr(text)
-        )
-    return scope, int(number)
-
-
-def _refuse(found: Interrupted) -> NoReturn:
-    if found.rule is RecoveryRule.WAIT:
-        raise StillRunning(
-            "an execution that this one asked for is still running",
-            where=found.execution_id,
-            got=found.why,
-            hint="Wait for its end. When the process that runs it has ended, both can be resumed.",
-        )
-    named = next((q for q in found.pending if q.rule is found.rule and q.kind != "route"), None)
-    hint = "`intentusnet show` prints what it had done."
-    if named is not None:
-        hint = (
-            "Find out, and say so: `intentusnet recover "
-            f"{named.execution_id} --resolve happened|did-not-happen`."
-        )
-    raise InDoubt(
-        "the execution is in doubt, and is not resumed", where=found.execution_id, got=found.why, hint=hint
-    )
-
-
-def _doubted(found: Interrupted, place: str | None) -> Pending:
-    """The question that is meant, of those that are in doubt.
-
-    Raises:
-        InDoubt: it is not a question that is in doubt.
-        InvalidInput: none is meant, or several are.
-    """
-    doubts = [q for q in found.pending if q.rule is RecoveryRule.IN_DOUBT and q.kind != "route"]
-    if found.rule is RecoveryRule.IN_DOUBT and not doubts:
-        _refuse(found)
-    own = [q for q in doubts if q.execution_id == found.execution_id]
-    wanted = own if place is None else [q for q in own if (q.scope, q.question) == parse_place(place)]
-    if len(wanted) == 1:
-        return wanted[0]
-    told = ", ".join(
-        f"{q.scope}:{q.question} ({q.kind} {q.name})"
-        + ("" if q.execution_id == found.execution_id else f" of execution {q.execution_id}")
-        for q in doubts
-    )
-    raise InvalidInput(
-        "no such question is in doubt" if place is not None or not own else "several questions are in doubt",
-        where=found.execution_id,
-        expected=told or "nothing is in doubt",
-        got=place or "",
-        hint="Name one of them." if told else "",
-    )

@@ -17,7 +17,7 @@ from intentusnet.replay.environment import Environments
 from intentusnet.replay.ignoring import Ignore
 from intentusnet.replay.nesting import nested as family_of
 from intentusnet.replay.nesting import replay_nested
-from intentusnet.replay.recovering import Recovering
+from intentusnet.replay.recovering import Recovering, waited_for
 from intentusnet.replay.replayer import (
     ReplayOptions,
     replay_options,
@@ -84,6 +84,9 @@ class Replaying(Recovering):
         Raises:
             Exception: as `replay`.
         """
+        from intentusnet.routing.awaiting import running_loop
+
+        running_loop()
         options, record = self._chosen(record, strictness, ignore, depth, allow_acting)
 
         async def replayed(one: ExecutionRecord) -> ReplayReport:
@@ -134,11 +137,7 @@ def replay_here(runtime: Replaying, record: ExecutionRecord | str, **options: An
         runtime: whose agents run.
         record, options: as of `Replaying.replay`.
     """
-    if not runtime._router.registry.awaits:
-        return runtime.replay(record, **options)
-    import asyncio
-
-    return asyncio.run(runtime.replay_async(record, **options))
+    return waited_for(runtime, runtime.replay, runtime.replay_async)(record, **options)
 
 
 def _warn(report: ReplayReport) -> None:

@@ -7,19 +7,14 @@ had happened.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from typing import NamedTuple
 
-from intentusnet import values
 from intentusnet.record import ExecutionRecord, RecordedQuestion
 from intentusnet.replay.continuing import ContinuedSession
 from intentusnet.replay.divergence import Divergence, DivergenceKind, label
 from intentusnet.replay.live import LiveSession
-from intentusnet.response import AgentResponse
 from intentusnet.transcript import ADMISSION, RECOVERY_SCOPE, ROOT_SCOPE, Answer, Question, Ticket
-
-#: The response of the execution that was to answer a question; None if there is none.
-AnswerOfChild = Callable[[RecordedQuestion], AgentResponse | None]
 
 
 class _Declared(NamedTuple):
@@ -39,10 +34,13 @@ class ResumeSession(ContinuedSession):
     Args:
         live: has begun from the record.
         record: what is on record.
-        child: finds the execution that was to answer a question, and brings it to its end.
+        children: the executions that were begun to answer questions that have no answer, by their scopes and
+            numbers.
     """
 
-    def __init__(self, live: LiveSession, record: ExecutionRecord, child: AnswerOfChild) -> None:
+    def __init__(
+        self, live: LiveSession, record: ExecutionRecord, children: Mapping[tuple[str, int], str]
+    ) -> None:
         asked = [q for q in record.questions if q.scope not in (ROOT_SCOPE, RECOVERY_SCOPE)]
         super().__init__(
             live,
@@ -50,7 +48,7 @@ class ResumeSession(ContinuedSession):
             (q for q in record.questions if q.scope == ROOT_SCOPE),
             [question for question in asked if question.kind == ADMISSION],
         )
-        self._child = child
+        self._children = children
         self._declared = {
             candidate["agent"]: _Declared(candidate["side_effect"], candidate["idempotent"])
             for candidate in record.plan_tree["candidates"]
@@ -61,24 +59,14 @@ class ResumeSession(ContinuedSession):
         """Gives the answer on record, or notes that the question is asked again."""
         if recorded.answer is not None:
             return Ticket(question, recorded.answer)
-        if question.kind == "route":
-            try:
-                response = self._child(recorded)
-            except Exception as failure:
-                # It is not the agent's, so that the agent must not swallow it.
-                self.fail(failure)
-                raise
-            if response is not None:
-                data = values.dumps(response.tree())
-                told = self._live.end(Ticket(question), Answer(True, data, child=response.execution_id))
-                return Ticket(question, told)
         then = self._declared.get(recorded.name) if recorded.kind == "agent" else None
         before = _Declared(recorded.side_effect, recorded.idempotent) if then is None else then
         now = _Declared(question.side_effect, question.idempotent)
         if before.may_be_repeated and not now.may_be_repeated:
             with self._lock:
                 raise self._halt(_declared_otherwise(question, before, now))
-        return self._live.ask_again(question)
+        resumes = self._children.get((recorded.scope, recorded.ordinal))
+        return self._live.ask_again(question)._replace(resumes=resumes)
 
 
 def _declared_otherwise(question: Question, before: _Declared, now: _Declared) -> Divergence:

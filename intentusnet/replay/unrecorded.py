@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 
 from intentusnet import values
+from intentusnet.asker import point_in_time
 from intentusnet.errors import BranchCancelled, ExecutionCancelled
 from intentusnet.ids import Clock
 from intentusnet.record import usage_of
@@ -111,7 +112,7 @@ def refused(request: Request, question: Question, clock: Clock) -> Answer | None
     Raises:
         ExecutionCancelled: it is another question, and the execution was cancelled.
     """
-    control, deadline = request.control, request.envelope.deadline
+    control, deadline_us = request.control, request.deadline_us
     reason = None if control is None else control.check()
     if reason is not None:
         if question.kind == ADMISSION:
@@ -123,12 +124,12 @@ def refused(request: Request, question: Question, clock: Clock) -> Answer | None
             message=f"agent {question.name!r} was not called: the execution was cancelled: {reason}",
         )
         return Answer(ok=False, data=error.encode(), refused=True)
-    if question.kind != "agent" or deadline is None or clock.time_us() < deadline.timestamp() * 1_000_000:
+    if question.kind != "agent" or deadline_us is None or clock.time_us() < deadline_us:
         return None
     error = ErrorInfo(
         code=ErrorCode.AGENT_TIMEOUT,
         message=f"agent {question.name!r} was not called: the envelope's deadline had passed",
-        details={"deadline": deadline.isoformat()},
+        details={"deadline": point_in_time(deadline_us).isoformat()},
     )
     return Answer(ok=False, data=error.encode(), refused=True)
 

@@ -15,15 +15,16 @@ from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable,
 from typing import Any, TypeVar
 
 from intentusnet import values
-from intentusnet.errors import BranchCancelled
+from intentusnet.errors import BranchCancelled, ConfigurationError
 from intentusnet.ids import SYSTEM_CLOCK
 from intentusnet.routing.attempts import Call, Called, Limited, agent_question, calls, execution
-from intentusnet.routing.control import LOOK_EVERY, Control
+from intentusnet.routing.control import Control
 from intentusnet.routing.drivers import SIGNALS, Command, OffLoop, Result, lost, race_question
 from intentusnet.routing.limits.gates import Holding
 from intentusnet.routing.limits.passage import Wait
 from intentusnet.routing.plan import Plan
 from intentusnet.routing.strategies import Attempts, Ended, Finished, Outcome, route
+from intentusnet.stores.custody import LOOK_EVERY
 from intentusnet.transcript import Answer, RoutedSession
 
 T = TypeVar("T")
@@ -32,6 +33,22 @@ T = TypeVar("T")
 InvokeAsync = Callable[[int, Control, Holding], Awaitable[Answer]]
 #: Makes the calls of a step, which that stops.
 MakeAsync = Callable[[int, Control], Coroutine[Any, Any, Ended]]
+
+
+def running_loop() -> asyncio.AbstractEventLoop:
+    """The event loop that runs the caller.
+
+    Raises:
+        ConfigurationError: none does that is asyncio's, or like it.
+    """
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError as fault:
+        raise ConfigurationError(
+            "asynchronous methods are for a task of asyncio",
+            got="no running event loop of asyncio, or one that is not: trio, curio",
+            hint="Await them under `asyncio.run`, uvloop, or anyio with its asyncio backend.",
+        ) from fault
 
 
 async def drive_async(

@@ -11,8 +11,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Final
 
-#: Seconds between two looks at what other processes want; so late may a cancellation from elsewhere come.
-LOOK_EVERY: Final = 0.05
+from intentusnet.stores.custody import LOOK_EVERY
+
 #: Why an execution is stopped whose task was.
 TASK_CANCELLED: Final = "its task was cancelled"
 
@@ -24,12 +24,11 @@ class Control:
         parent: of the execution that asked for this one.
     """
 
-    __slots__ = ("_by_task", "_lock", "_look", "_looked", "_parent", "_reason", "_wake")
+    __slots__ = ("_by_task", "_lock", "_look", "_parent", "_reason", "_wake")
 
     def __init__(self, parent: Control | None = None) -> None:
         self._parent = parent
         self._look: Callable[[], str | None] | None = None
-        self._looked = 0.0
         self._reason: str | None = None
         self._by_task = False
         self._wake: list[Callable[[], None]] = []
@@ -46,8 +45,8 @@ class Control:
         return self._by_task
 
     def looks(self, look: Callable[[], str | None]) -> None:
-        """From now on asks, now and then, whether another process wants it stopped: why, or None."""
-        self._look, self._looked = look, time.monotonic()
+        """From now on asks whether another process wants it stopped: why, or None. To ask must be cheap."""
+        self._look = look
 
     def cancel(self, reason: str) -> None:
         """Stops it: what it asks from now on is refused, and who waits for it is woken."""
@@ -64,14 +63,11 @@ class Control:
         self.cancel(TASK_CANCELLED)
 
     def check(self) -> str | None:
-        """Why the execution is to stop, other processes' wishes included, as far as it is time to look."""
+        """Why the execution is to stop, other processes' wishes included."""
         if self._look is not None and self._reason is None:
-            now = time.monotonic()
-            if now - self._looked >= LOOK_EVERY:
-                self._looked = now
-                wanted = self._look()
-                if wanted is not None:
-                    self.cancel(wanted)
+            wanted = self._look()
+            if wanted is not None:
+                self.cancel(wanted)
         return self.reason if self._parent is None else self._reason or self._parent.check()
 
     def wait(self, seconds: float) -> str | None:

@@ -18,9 +18,10 @@ from intentusnet.agents import Agent
 from intentusnet.errors import ExecutionCancelled
 from intentusnet.ids import Clock
 from intentusnet.response import ErrorCode, ErrorInfo
-from intentusnet.routing.control import LOOK_EVERY, NEVER, TASK_CANCELLED, Control
+from intentusnet.routing.control import NEVER, TASK_CANCELLED, Control
 from intentusnet.routing.observing import Observed
 from intentusnet.routing.router import Request
+from intentusnet.stores.custody import LOOK_EVERY
 from intentusnet.transcript import Answer, Session
 
 if TYPE_CHECKING:
@@ -101,17 +102,11 @@ class Call(NamedTuple):
 
 def until_us(agent: Agent, request: Request, clock: Clock) -> int | None:
     """When the time of a call is up that begins now, in microseconds since 1970-01-01 UTC; None for never."""
-    given, timeout = deadline_us(request), agent.definition.timeout
+    given, timeout = request.deadline_us, agent.definition.timeout
     if timeout is None:
         return given
     own = clock.time_us() + round(timeout * 1_000_000)
     return own if given is None else min(own, given)
-
-
-def deadline_us(request: Request) -> int | None:
-    """The envelope's deadline, in microseconds since 1970-01-01 UTC; None if it has none."""
-    deadline = request.envelope.deadline
-    return None if deadline is None else round(deadline.timestamp() * 1_000_000)
 
 
 def pause(until: int | None, clock: Clock) -> float:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeVar
 
 from intentusnet import values
 from intentusnet.agents import Agent
@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+#: A point in time that never comes; see `Request.until_us`.
+NO_LIMIT: Final = -1
+
 
 class Request(NamedTuple):
     """One execution to be made.
@@ -52,6 +55,10 @@ class Request(NamedTuple):
         refusal: why its payload is refused at the door; then `payload` is what stands for it in the record.
         in_flight: whether it waits, or is refused, while an execution with its idempotency key is under way;
             None for the runtime's own choice.
+        resumes: the interrupted execution that is to be brought to its end instead of making another one.
+        until_us: of an execution that is resumed for the one that had asked for it, when the time is up that
+            this one has now, in microseconds since 1970-01-01 UTC, or `NO_LIMIT`: it stands for the deadline
+            on record. None for the envelope's deadline.
     """
 
     envelope: IntentEnvelope
@@ -64,6 +71,9 @@ class Request(NamedTuple):
     refusal: ErrorInfo | None = None
     in_flight: InFlight | None = None
 
+    resumes: str | None = None
+    until_us: int | None = None
+
     @property
     def is_keyed(self) -> bool:
         """Whether it has an idempotency key that counts: that of a child is only handed to its agents.
@@ -71,6 +81,14 @@ class Request(NamedTuple):
         Nor does that of a request which is refused at the door, so that nobody is called for it.
         """
         return self.parent is None and self.refusal is None and self.envelope.idempotency_key is not None
+
+    @property
+    def deadline_us(self) -> int | None:
+        """When its time is up, in microseconds since 1970-01-01 UTC; None if it has no limit."""
+        if self.until_us is not None:
+            return None if self.until_us == NO_LIMIT else self.until_us
+        deadline = self.envelope.deadline
+        return None if deadline is None else round(deadline.timestamp() * 1_000_000)
 
 
 class Recorder(RoutedSession, Protocol):
@@ -315,8 +333,6 @@ class IntentRouter:
         """
         observed: Observed | None = None
         try:
-            if self._spending is not None:
-                self._spending.get_ready()  # before what is resumed ends, and is on record
             if self._hooks is not None:
                 session = observed = self._hooks.observe(session, request, plan, origin)
             refusal = self._admit(request, session) if plan.gated else None

@@ -17,6 +17,7 @@ from typing import Any, Final, Protocol, Self
 from intentusnet.errors import IntegrityBroken, InvalidInput, StoreRefused
 from intentusnet.log.durability import Durability
 from intentusnet.log.entry import Draft, Entry
+from intentusnet.log.following import Follower
 from intentusnet.log.segment import MAX_BYTES, MAX_ENTRIES
 from intentusnet.log.verify import Progress, VerifyReport
 from intentusnet.record import ExecutionRecord
@@ -367,6 +368,14 @@ class ExecutionStore(Protocol):
 
     def entries(self, execution_id: str) -> tuple[Entry, ...]:
         """One execution's entries in the order of the log; raises what `get` raises."""
+        ...
+
+    def follow(self, since_us: int) -> Follower:
+        """Reads the log as it grows, each line checked, without what is derived from it.
+
+        Args:
+            since_us: lines before that time, in microseconds since 1970-01-01 UTC, may be left out.
+        """
         ...
 
     def verify(self, progress: Progress | None = None) -> VerifyReport:

@@ -25,6 +25,8 @@ import portalocker
 from intentusnet.errors import StillRunning, StoreWriteFailed
 from intentusnet.log.repair import cut_executions
 
+#: Seconds between two looks at what other processes want; so late may a cancellation from elsewhere come.
+LOOK_EVERY: Final = 0.05
 RUNNERS_DIR: Final = "runners"
 #: What the name of a file ends with that asks whoever runs an execution to cancel it.
 _STOP: Final = ".stop"
@@ -75,7 +77,7 @@ class Custody(Protocol):
         ...
 
     def wants_stopped(self, execution_id: str) -> str | None:
-        """Why somebody wants an execution cancelled; None if nobody does."""
+        """Why somebody wants an execution cancelled, as of up to `LOOK_EVERY` ago; None if nobody does."""
         ...
 
     def stopped(self, execution_id: str) -> None:
@@ -145,6 +147,8 @@ class FileCustody:
         make: makes the store if it is not there.
     """
 
+    _looked: float
+
     def __init__(self, directory: Path, make: Callable[[], object]) -> None:
         self._store = directory
         self._directory = directory / RUNNERS_DIR
@@ -200,7 +204,16 @@ class FileCustody:
             ) from fault
 
     def wants_stopped(self, execution_id: str) -> str | None:
-        """See `Custody.wants_stopped`."""
+        """See `Custody.wants_stopped`. One look is for all executions that ask, and lasts `LOOK_EVERY`."""
+        now = time.monotonic()
+        if now - self._looked >= LOOK_EVERY:
+            self._looked = now  # whoever asks meanwhile is told what was there before
+            try:
+                self._unwanted = frozenset(name for name in os.listdir(self._stops) if name.endswith(_STOP))
+            except OSError:
+                self._unwanted = frozenset()
+        if not self._unwanted or f"{execution_id}{_STOP}" not in self._unwanted:
+            return None
         try:
             with open(f"{self._stops}{execution_id}{_STOP}", encoding="utf-8", errors="replace") as file:
                 return file.read()
@@ -242,6 +255,9 @@ class FileCustody:
     def _start(self) -> None:
         self._running: set[str] = set()
         self._claimed: set[int] = set()
+        # The files that ask executions to stop, as they were at that time (monotonic).
+        self._unwanted = frozenset[str]()
+        self._looked = -LOOK_EVERY
         # The runner's id, and the descriptor that holds its lock; empty until something is recorded.
         self._runner = ""
         self._held: tuple[int, ...] = ()

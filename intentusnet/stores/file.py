@@ -17,12 +17,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self, TypeVar
 
-from intentusnet.errors import IntegrityBroken, StorePoisoned, StoreRefused, StoreWriteFailed
+from intentusnet.errors import IntegrityBroken, StorePoisoned, StoreWriteFailed
 from intentusnet.ids import SYSTEM_CLOCK, Clock
 from intentusnet.log.backlog import AsyncBound
 from intentusnet.log.durability import Durability, check_durability
 from intentusnet.log.entry import Draft, Entry
 from intentusnet.log.files import FILES, Files, poisoned
+from intentusnet.log.following import Follower, LogFollower
 from intentusnet.log.identity import STORE_FILE, Identity, create_identity, find_identity, read_identity
 from intentusnet.log.sealing import Compression, SealReport, seal_log
 from intentusnet.log.segment import LOG_DIR
@@ -37,7 +38,7 @@ from intentusnet.stores.finding import not_found, resolve
 from intentusnet.stores.index import Index
 from intentusnet.stores.listing import page
 from intentusnet.stores.openings import openings
-from intentusnet.stores.reading import Doubt, Known, Lines, entries_of, holder, unreadable
+from intentusnet.stores.reading import Doubt, Known, Lines, entries_of, holder, no_store, unreadable
 
 _T = TypeVar("_T")
 
@@ -212,6 +213,10 @@ class FileExecutionStore:
         load = self._blobs.read
         return self._read(lambda index, lines, bad: openings(query, index, lines, bad, load)) or Openings()
 
+    def follow(self, since_us: int) -> Follower:
+        """Reads the log as it grows, each line checked."""
+        return LogFollower(self._path / LOG_DIR, self._found, self._flush, since_us)
+
     def verify(self, progress: Progress | None = None) -> VerifyReport:
         """Checks the whole log and changes nothing.
 
@@ -304,6 +309,13 @@ class FileExecutionStore:
             self._identity = find_identity(self._path)
         return self._identity
 
+    def _flush(self) -> None:
+        """Whoever has recorded something finds it. If it cannot be written, the next append will say so."""
+        writer = self._writer
+        if writer is not None:
+            with contextlib.suppress(StoreWriteFailed):
+                writer.flush()
+
     def _open_writer(self) -> LogWriter:
         with self._lock:
             if self._closed:
@@ -330,12 +342,7 @@ class FileExecutionStore:
 
     def _made(self) -> Identity:
         if not self._create:
-            raise StoreRefused(
-                "there is no store",
-                where=str(self._path),
-                expected=f"a directory with a {STORE_FILE}",
-                hint="Check the path, or allow it to be made (create=True).",
-            )
+            raise no_store(self._path)
         if self._unmade is not None:
             raise poisoned(*self._unmade)
         identity = Identity(secrets.token_hex(16), self._clock.time_us(), self._settings.tree())
@@ -355,10 +362,7 @@ class FileExecutionStore:
         identity = self._found()
         if identity is None:
             return None
-        if self._writer is not None:
-            # Whoever has recorded something finds it. If it cannot be written, the next append will say so.
-            with contextlib.suppress(StoreWriteFailed):
-                self._writer.flush()
+        self._flush()
         with self._lock:
             if self._index is None:
                 self._index = Index(self._path, identity.store_id)

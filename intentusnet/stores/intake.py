@@ -17,12 +17,14 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 from hashlib import sha256
+from itertools import islice
 from typing import Any, Final, NamedTuple
 
 from intentusnet.errors import IntegrityBroken
-from intentusnet.log.entry import Entry, check_line
+from intentusnet.log.entry import Entry
+from intentusnet.log.following import checked_lines, located, ts_of
 from intentusnet.log.head import Tail
-from intentusnet.log.segment import Segment, iter_lines
+from intentusnet.log.segment import Segment
 from intentusnet.stores.base import STATUSES
 from intentusnet.stores.finding import ending_of, summarise
 
@@ -115,7 +117,6 @@ class Intake:
         self.outsider = False
         self._db = db
         self._segments = [segment for segment in segments if segment.first >= tail.first]
-        self._left = 0
         self._names: dict[tuple[str, str], int] = {}
         self._known: dict[str, _Execution | None] = {}
         self._opened: list[tuple[_Execution, tuple[Any, ...]]] = []
@@ -131,18 +132,23 @@ class Intake:
         Returns:
             What is wrong with the line at which it had to stop.
         """
-        self._left = limit
         fault: IntegrityBroken | None = None
-        at = self._segments[0] if self._segments else None
         try:
-            for at in self._segments:
-                if self._left == 0:
-                    break
-                self._take_segment(at)
+            for at, offset, line, told, tail in islice(checked_lines(self._segments, self.tail), limit):
+                kind, execution, durable, commit, chain, body = told
+                if execution:
+                    # Not parsed again: that would cost as much as the check.
+                    name, seq = execution.decode(), self.tail.seq
+                    entry = Entry(
+                        seq, ts_of(line), kind.decode(), name, durable, commit, chain, b"", body, line
+                    )
+                    try:
+                        self._take_entry(entry, Place(seq, at.first, offset, len(line) + 1, digest_of(line)))
+                    except IntegrityBroken as outside:
+                        raise located(outside, at, self.tail) from None
+                self.tail = tail
         except IntegrityBroken as broken:
             fault = broken
-            fault.where = f"{at and at.path}, seq {self.tail.seq}, offset {self.tail.offset}"
-            fault.hint = "`intentusnet verify` says more; `intentusnet repair` keeps what is good."
         self._write()
         return fault
 
@@ -163,31 +169,6 @@ class Intake:
             "UPDATE executions SET status = ?, agent = ?, error_code = ?, closed = ? WHERE seq = ?",
             [(it.status, it.agent, it.error_code, it.closed, it.opened) for it in self._ended],
         )
-
-    def _take_segment(self, segment: Segment) -> None:
-        if segment.first not in (self.tail.first, self.tail.seq):
-            raise IntegrityBroken(
-                "lines between two segments are missing, or there twice",
-                expected=f"a segment that begins with seq {self.tail.seq}",
-                got=segment.path.name,
-            )
-        end = self.tail.offset if segment.first == self.tail.first else 0
-        for offset, line in iter_lines(segment, end):
-            kind, execution, durable, commit, chain, body = check_line(line, self.tail.seq, self.tail.chain)
-            if execution:
-                # Not parsed again: that would cost as much as the check.
-                name, ts = execution.decode(), int(line[line.index(b'"ts":') + 5 : line.index(b',"kind"')])
-                seq = self.tail.seq
-                entry = Entry(seq, ts, kind.decode(), name, durable, commit, chain, b"", body, line)
-                self._take_entry(entry, Place(seq, segment.first, offset, len(line) + 1, digest_of(line)))
-            end = offset + len(line) + 1
-            self.tail = Tail(segment.first, end, self.tail.seq + 1, chain)
-            self._left -= 1
-            if self._left == 0:
-                return
-        # Behind the last segment's last line, another writer may be in the middle of the next one.
-        if segment is not self._segments[-1] and segment.size() > end:
-            raise IntegrityBroken("a line has no end", expected="a newline", got="the end of the segment")
 
     def _take_entry(self, entry: Entry, place: Place) -> None:
         known = self._execution(entry.execution)

@@ -15,8 +15,9 @@ from typing import Self
 from intentusnet.errors import StoreWriteFailed
 from intentusnet.ids import SYSTEM_CLOCK, Clock
 from intentusnet.log.durability import Durability
-from intentusnet.log.entry import Draft, Entry, format_line, genesis
+from intentusnet.log.entry import Draft, Entry, check_line, format_line, genesis
 from intentusnet.log.executions import check_execution, read_entry
+from intentusnet.log.following import Follower, Line, ts_of
 from intentusnet.log.verify import Part, Progress, VerifyReport, verify_parts
 from intentusnet.record import ExecutionRecord, fold
 from intentusnet.references import BlobRef
@@ -139,6 +140,10 @@ class MemoryExecutionStore:
         page = self.list(query)
         return Openings(tuple(self._read(row.execution_id)[0] for row in page.rows), page.cursor)
 
+    def follow(self, since_us: int) -> Follower:
+        """Reads the log as it grows, from its beginning."""
+        return _Follower(self._lines, genesis(self._store_id))
+
     def verify(self, progress: Progress | None = None) -> VerifyReport:
         """Checks all lines."""
         lines = self._lines[:]
@@ -178,3 +183,22 @@ class MemoryExecutionStore:
             summary = summarise(entries[0], closed)
             if matches(query, summary) and has_text(query, entries, self._blobs.__getitem__):
                 yield seq, summary.row
+
+
+class _Follower:
+    """Follows a list of lines that grows at its end; see `Follower`."""
+
+    def __init__(self, lines: Sequence[bytes], chain: bytes) -> None:
+        self._lines = lines
+        self._chain = chain
+        self._seq = 0
+
+    def has_more(self) -> bool:
+        return self._seq < len(self._lines)
+
+    def lines(self) -> Iterator[Line]:
+        while self.has_more():
+            line = self._lines[self._seq][:-1]
+            kind, execution, _, _, chain, body = check_line(line, self._seq, self._chain)
+            yield Line(kind, execution, ts_of(line), body)
+            self._seq, self._chain = self._seq + 1, chain

@@ -15,6 +15,7 @@ from typing import BinaryIO, Final
 from intentusnet.errors import IntegrityBroken, StoreRefused
 from intentusnet.log.entry import Entry
 from intentusnet.log.executions import check_execution, read_entry
+from intentusnet.log.identity import STORE_FILE
 from intentusnet.log.segment import segment_at
 from intentusnet.stores.base import Query, Row
 from intentusnet.stores.finding import matches, not_found, summarise
@@ -166,6 +167,22 @@ def entries_of(
     return entries
 
 
+def no_store(path: Path) -> StoreRefused:
+    """The error of a store that is not there, and must not be made."""
+    return StoreRefused(
+        "there is no store",
+        where=str(path),
+        expected=f"a directory with a {STORE_FILE}",
+        hint="Check the path, or allow it to be made (create=True).",
+    )
+
+
+def unreadable(path: Path, fault: OSError) -> StoreRefused:
+    """The error of a store of which something cannot be read."""
+    where, got = str(fault.filename or path), fault.strerror or str(fault)
+    return StoreRefused("the store cannot be read", where=where, got=got)
+
+
 def checked(line: bytes) -> Entry:
     """The entry of a line, given without its newline.
 
@@ -236,9 +253,3 @@ def holder(key: str, index: Index, lines: Lines, damage: IntegrityBroken | None)
         where = f"execution {opened.execution}"
         raise Doubt(IntegrityBroken("an execution has not the key by which it was found", where=where))
     return opened.execution
-
-
-def unreadable(path: Path, fault: OSError) -> StoreRefused:
-    """The error of a store whose files cannot be read."""
-    where, got = str(fault.filename or path), fault.strerror or str(fault)
-    return StoreRefused("the store cannot be read", where=where, got=got)

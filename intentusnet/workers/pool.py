@@ -19,7 +19,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any, Final
 
 from intentusnet.errors import ConfigurationError
-from intentusnet.routing.control import LOOK_EVERY
+from intentusnet.stores.custody import LOOK_EVERY
 from intentusnet.workers.wire import CHUNK, Frames, Message
 from intentusnet.workers.worker import is_importing, serve
 

@@ -21,9 +21,10 @@ from intentusnet.errors import BranchCancelled, ControlSignal, InvalidInput
 from intentusnet.ids import SYSTEM_CLOCK, SYSTEM_IDS
 from intentusnet.record import ParentLink
 from intentusnet.response import ErrorInfo
-from intentusnet.routing.control import LOOK_EVERY, Control
-from intentusnet.routing.isolation import Call, deadline_us, pause, until_us
+from intentusnet.routing.control import Control
+from intentusnet.routing.isolation import Call, pause, until_us
 from intentusnet.routing.router import Request
+from intentusnet.stores.custody import LOOK_EVERY
 from intentusnet.transcript import ACTING_KINDS, Answer, Ticket
 from intentusnet.workers.pool import Worker
 from intentusnet.workers.wire import Message, answer_head, answer_of, encode, question_of
@@ -80,7 +81,7 @@ class Turn:
         self._call = call
         self._world = world
         self._number = next(_calls)
-        self._until = deadline_us(call.request)
+        self._until = call.request.deadline_us
         self._patience: float | None = time.monotonic() + STARTS_WITHIN
         self._tickets: dict[int, Ticket] = {}
         self._failure: BaseException | None = None
@@ -175,6 +176,7 @@ class Turn:
             "execution_id": call.session.execution_id,
             "envelope": orjson.Fragment(call.request.envelope.encode(b"null")),
             "sizes": [world.sizes.max_bytes, world.sizes.max_depth],
+            "until_us": call.request.until_us,
             "system_clock": world.clock is SYSTEM_CLOCK,
             "system_ids": world.ids is SYSTEM_IDS,
             "capture": captured
@@ -218,7 +220,8 @@ class Turn:
                     self._misfit(message)
                     self._reply(number, {})
                 case "route":
-                    self._in_thread(number, lambda: self._route(message))
+                    resumes = self._interrupted_child(head)
+                    self._in_thread(number, lambda: self._route(message, resumes))
                 case "world" if head["name"] == "sleep":
                     self._in_thread(number, lambda: self._ask_world(message))
                 case "world":
@@ -258,7 +261,14 @@ class Turn:
         if isinstance(fault, ControlSignal):
             raise fault
 
-    def _route(self, message: Message) -> tuple[dict[str, Any], bytes]:
+    def _interrupted_child(self, head: dict[str, Any]) -> str | None:
+        """See `Ticket.resumes`, of the question by which a child is asked for."""
+        for ticket in self._tickets.values():
+            if (ticket.question.scope, ticket.question.ordinal) == (head["scope"], head["ordinal"]):
+                return ticket.resumes
+        return None
+
+    def _route(self, message: Message, resumes: str | None) -> tuple[dict[str, Any], bytes]:
         head, payload, own = message.head, message.data, self._call.request
         session = self._call.session
         envelope = IntentEnvelope.from_tree(head["envelope"])
@@ -271,6 +281,7 @@ class Turn:
             self._children,
             own.holding,
             None if head["refusal"] is None else ErrorInfo.from_tree(head["refusal"]),
+            resumes=resumes,
         )
         try:
             answer = child_answer(self._world.route(request))

@@ -207,7 +207,7 @@ def _called(task: Message, agent: Agent, line: _Line) -> tuple[dict[str, Any], b
     head = task.head
     call = line.call = head["call"]
     session = _ParentsSession(line, call, head["execution_id"])
-    request = Request(IntentEnvelope.from_tree(head["envelope"]), task.data)
+    request = Request(IntentEnvelope.from_tree(head["envelope"]), task.data, until_us=head["until_us"])
     try:
         answer = call_agent(agent, head["attempt"], request, session, _world(line, call, head))
         ended: dict[str, Any] = {"what": "done", "answer": answer_head(answer)}

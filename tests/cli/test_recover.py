@@ -162,3 +162,17 @@ def test_jsonl(run, broken):
     broken("pay", "read")
     lines = run("--format", "jsonl", "recover").stdout.splitlines()
     assert [json.loads(line)["intent"] for line in lines] == ["pay", "read"]
+
+
+def test_asynchronous_agents_go_on(run, broken, app: Path):
+    """`resume`, `recover --all` and `fork` await them, whoever has left the executions behind."""
+    first, second = broken("read", "read")
+    source = BREAKING.replace("def payer", "async def payer").replace("def reader", "async def reader")
+    (app / "breaking.py").write_text(source.replace("ctx.effect(", "await ctx.effect("))
+    resumed = run(*APP, "resume", first)
+    assert (resumed.code, resumed.json["payload"]) == (0, [1])
+    rows = run(*APP, "recover", "--all").json
+    assert [(row["execution_id"], row["status"]) for row in rows] == [(second, "success")]
+    forked = run(*APP, "fork", first, "--at", "attempt:0:0", "--answer", "7")
+    assert (forked.code, forked.json["payload"]) == (0, [7])
+    assert run(*APP, "replay", "--all").code == 0

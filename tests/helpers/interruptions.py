@@ -4,6 +4,7 @@ As a program it is told jobs, one JSON object a line on stdin, and answers each 
 process that is forked for it, so that a killed one is killed as a whole, and a resumption starts afresh.
 """
 
+import asyncio
 import json
 import os
 import signal
@@ -11,15 +12,17 @@ import subprocess
 import sys
 import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
-from intentusnet import Context, FileExecutionStore, IntentusRuntime, ManualClock, effect
+from intentusnet import AsyncContext, Context, FileExecutionStore, IntentusRuntime, ManualClock, effect
 from intentusnet.errors import InDoubt
 from intentusnet.ids import SystemIds
 from intentusnet.log.files import Files
+from intentusnet.replay.recovering import waited_for
+from intentusnet.replay.replaying import replay_here
 
 EFFECTS: dict[str, dict[str, Any]] = {
     "read_only": {"side_effect": "read_only"},
@@ -84,23 +87,41 @@ def acting(place: Path, killer: Killer, traits: dict[str, Any]) -> Callable[[str
     return effect(**traits)(act)
 
 
+def acting_later(act: Callable[[str], str], traits: dict[str, Any]) -> Callable[[str], Awaitable[str]]:
+    """The same effect, awaited; others have a turn before and after it."""
+
+    async def act_later(name: str) -> str:
+        await asyncio.sleep(0)
+        told = act(name)
+        await asyncio.sleep(0)
+        return told
+
+    return effect(**traits)(act_later)
+
+
 def acts(place: Path) -> list[str]:
     path = place / "acts"
     return path.read_text().split() if path.exists() else []
 
 
-def app(place: Path, kind: str, at: int | None = None) -> IntentusRuntime:
-    """An agent that asks for a bit of everything, whose effects are of that kind."""
+def app(place: Path, kind: str, at: int | None = None, awaiting: str = "none") -> IntentusRuntime:
+    """An agent that asks for a bit of everything, whose effects are of that kind.
+
+    Which agents are asynchronous is said by `awaiting`: "none", "all", "outer" or "inner" ones.
+    """
     killer = Killer(at)
     store = FileExecutionStore(place / "store", files=KillingFiles(killer))
     runtime = IntentusRuntime(store=store, clock=ManualClock(), ids=SameIds())
     act = acting(place, killer, EFFECTS[kind])
 
-    @runtime.agent("inner", handles="inner", side_effect="read_only")
+    later = acting_later(act, EFFECTS[kind])
+
     def inner(ctx: Context) -> str:
         return ctx.effect("act", act, "inner")
 
-    @runtime.agent("outer", handles="outer", side_effect="read_only")
+    async def inner_awaiting(ctx: AsyncContext) -> str:
+        return await ctx.effect("act", later, "inner")
+
     def outer(ctx: Context) -> list[Any]:
         told: list[Any] = [str(ctx.now()), ctx.effect("act", act, "first"), str(ctx.uuid())]
         ctx.log("half-way")
@@ -111,6 +132,18 @@ def app(place: Path, kind: str, at: int | None = None) -> IntentusRuntime:
         )
         return [*told, ctx.effect("act", act, "last")]
 
+    async def outer_awaiting(ctx: AsyncContext) -> list[Any]:
+        told: list[Any] = [str(ctx.now()), await ctx.effect("act", later, "first"), str(ctx.uuid())]
+        ctx.log("half-way")
+        told += [await ctx.effect("act", later, "second"), ctx.random.random()]
+        told += [(await ctx.route("inner")).payload]
+        told += await ctx.gather(ctx.effect("act", later, "left"), ctx.effect("act", later, "right"))
+        return [*told, await ctx.effect("act", later, "last")]
+
+    for name, plain, awaited in (("inner", inner, inner_awaiting), ("outer", outer, outer_awaiting)):
+        handler: Callable[..., Any] = awaited if awaiting in ("all", name) else plain
+        runtime.agent(name, handles=name, side_effect="read_only")(handler)
+
     @runtime.agent("many", handles="many", side_effect="read_only")
     def many(ctx: Context) -> list[str]:
         return [ctx.effect("act", act, f"act{number}") for number in range(20)]
@@ -119,8 +152,9 @@ def app(place: Path, kind: str, at: int | None = None) -> IntentusRuntime:
 
 
 def _route(job: dict[str, Any]) -> Any:
-    with app(Path(job["place"]), job["kind"], job["at"]) as runtime:
-        response = runtime.route(job["intent"], idempotency_key=job.get("key"))
+    with app(Path(job["place"]), job["kind"], job["at"], job["awaiting"]) as runtime:
+        route = waited_for(runtime, runtime.route, runtime.route_async)
+        response = route(job["intent"], idempotency_key=job.get("key"))
         return response.model_dump(mode="json") if job.get("full") else response.fingerprint
 
 
@@ -128,17 +162,18 @@ def _resume(job: dict[str, Any]) -> Any:
     """Resumes what there is, as a person does who knows what happened, and says what came of it."""
     place = Path(job["place"])
     told: dict[str, Any] = {"interrupted": 0, "doubts": [], "fingerprint": None, "before": acts(place)}
-    with app(place, job["kind"]) as runtime:
+    with app(place, job["kind"], awaiting=job["awaiting"]) as runtime:
+        resume = waited_for(runtime, runtime.resume, runtime.resume_async)
         assert runtime.store is not None
         found = runtime.recover()
         told["interrupted"] = len(found)
         told["rules"] = [execution.rule for execution in found]
         for execution in found:
             told["doubts"] += _resolve(runtime, execution.execution_id, place)
-            runtime.resume(execution.execution_id)
+            resume(execution.execution_id)
         assert runtime.recover() == ()
         rows = runtime.store.list().rows
-        told["verdicts"] = [runtime.replay(row.execution_id).verdict for row in rows]
+        told["verdicts"] = [replay_here(runtime, row.execution_id).verdict for row in rows]
         roots = [row.execution_id for row in rows if row.intent == job["intent"]]
         told["fingerprint"] = runtime.store.get(roots[0]).fingerprint if roots else None
         told["verified"] = not rows or runtime.store.verify().ok
@@ -157,7 +192,7 @@ def _resolve(runtime: IntentusRuntime, execution_id: str, place: Path) -> list[s
             return told
         before = acts(place)
         try:
-            runtime.resume(execution_id)
+            waited_for(runtime, runtime.resume, runtime.resume_async)(execution_id)
         except InDoubt:
             assert acts(place) == before
         else:
@@ -191,7 +226,7 @@ class Processes:
         """What a job said; None if it was killed."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps({"job": job, **told}) + "\n")
+        self._process.stdin.write(json.dumps({"job": job, "awaiting": "none", **told}) + "\n")
         self._process.stdin.flush()
         answer = json.loads(self._process.stdout.readline())
         assert answer["status"] in (0, -signal.SIGKILL), answer

@@ -7,6 +7,7 @@ import asyncio
 import re
 import sys
 import threading
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +19,11 @@ from intentusnet import (
     Context,
     IntentusRuntime,
     ManualClock,
-    MemoryExecutionStore,
     ReplayReport,
     effect,
 )
+from intentusnet.ids import SystemIds
+from tests.helpers import outcome_agents
 
 PAGE = Path(__file__).parents[2] / "docs" / "routing.md"
 MARKED = re.compile(
@@ -30,7 +32,7 @@ MARKED = re.compile(
 
 STRATEGIES = ("direct", "fallback", "parallel", "broadcast")
 #: Agents that are asynchronous are so by their own definition; the others by what they are registered with.
-ISOLATIONS = ("inline", "thread", "async")
+ISOLATIONS = ("inline", "thread", "process", "async")
 SIDE_EFFECTS = ("read_only", "reversible", "irreversible")
 #: Seconds that the agent may take.
 TIMEOUT = 5.0
@@ -58,6 +60,53 @@ class World:
         self.tick = effect(side_effect="read_only")(lambda: self.clock.advance(0.05))
         if case.isolation == "inline":
             self.release.set()  # nobody could wait for the end of an agent that hangs there
+
+
+class Bench(SystemIds):
+    """One runtime for all cases in processes, so that workers stay warm; a uuid makes something happen."""
+
+    def __init__(self, store: Any = None) -> None:
+        self.clock = ManualClock()
+        self.runtime = IntentusRuntime(store=store, clock=self.clock, ids=self)
+        self.acts: Callable[[], object] = lambda: None
+        self._made = ""
+
+    def execution_id(self) -> str:
+        self._made = super().execution_id()
+        return self._made
+
+    def uuid(self) -> uuid.UUID:
+        self.acts()
+        return uuid.UUID(int=7)
+
+    def prepare(self, case: Case) -> None:
+        """Replaces the agents by those of the case."""
+        for agent in self.runtime.registry.agents():
+            self.runtime.remove(agent.name)
+        steps: dict[str, Callable[[], object]] = {
+            "hangs": lambda: self.clock.advance(60),
+            "floods with questions": lambda: self.clock.advance(0.05),
+            "is cancelled": lambda: self.runtime.cancel(self._made),
+        }
+        self.acts = steps.get(case.failure, lambda: None)
+        handler = IN_PROCESSES[case.failure]
+        self.runtime.agent(
+            "failing",
+            handles="x",
+            side_effect=case.side_effect,  # type: ignore[arg-type]  # one of three
+            timeout=TIMEOUT,
+            isolation="process",
+        )(handler)
+        self.runtime.agent("next", handles="x", rank=1, side_effect="read_only")(
+            lambda payload: payload["items"]
+        )
+
+    def close(self) -> None:
+        self.runtime.close()
+
+
+def follows(payload: Any) -> Any:
+    return payload["items"]
 
 
 def raises(world: World, payload: Any, ctx: Context) -> Any:
@@ -116,6 +165,18 @@ FAILURES: dict[str, tuple[Callable[..., Any], Callable[..., Any] | None]] = {
 }
 
 
+#: The same in processes, where an agent dies by a signal.
+IN_PROCESSES: dict[str, Callable[..., Any]] = {
+    "raises": outcome_agents.raises,
+    "hangs": outcome_agents.hangs,
+    "dies": outcome_agents.dies,
+    "lies about its type": outcome_agents.lies,
+    "mutates its payload": outcome_agents.mutates,
+    "floods with questions": outcome_agents.floods,
+    "is cancelled": outcome_agents.is_cancelled,
+}
+
+
 def cases() -> Iterator[Case]:
     for failure in FAILURES:
         for isolation in ISOLATIONS:
@@ -124,8 +185,12 @@ def cases() -> Iterator[Case]:
                     yield Case(failure, isolation, side_effect, strategy)
 
 
-def run(case: Case, store: Any = None) -> tuple[IntentusRuntime, AgentResponse]:
-    """Routes an execution of the case, recorded in the store if there is one."""
+def run(case: Case, bench: Bench) -> tuple[IntentusRuntime, AgentResponse]:
+    """Routes an execution of the case, recorded in the bench's store if it has one."""
+    if case.isolation == "process":
+        bench.prepare(case)
+        return bench.runtime, bench.runtime.route("x", PAYLOAD, strategy=case.strategy)
+    store = bench.runtime.store
     world = World(case)
     runtime = world.runtime = IntentusRuntime(store=store, clock=world.clock)
     _register(world, runtime)
@@ -137,9 +202,9 @@ def run(case: Case, store: Any = None) -> tuple[IntentusRuntime, AgentResponse]:
         world.release.set()
 
 
-def replayed(case: Case) -> tuple[AgentResponse, ReplayReport]:
+def replayed(case: Case, bench: Bench) -> tuple[AgentResponse, ReplayReport]:
     """How an execution of the case ends, and what its replay says."""
-    runtime, response = run(case, MemoryExecutionStore())
+    runtime, response = run(case, bench)
     if case.isolation == "async":
         return response, asyncio.run(runtime.replay_async(response.execution_id))
     return response, runtime.replay(response.execution_id)
@@ -167,7 +232,7 @@ def _register(world: World, runtime: IntentusRuntime) -> None:
         return plain(world, payload, ctx)
 
     runtime.agent("failing", **options, isolation=case.isolation)(failing_plain)
-    runtime.agent("next", handles="x", rank=1, side_effect="read_only")(lambda payload: payload["items"])
+    runtime.agent("next", handles="x", rank=1, side_effect="read_only")(follows)
 
 
 def codes(response: AgentResponse) -> list[str]:
@@ -184,13 +249,13 @@ def told(response: AgentResponse) -> str:
     return "success" if response.agent == "failing" else "next"
 
 
-def table() -> str:
-    """The table of the page."""
+def table(response_of: Callable[[Case], AgentResponse]) -> str:
+    """The table of the page, of what the cases come to."""
     lines = ["| agent | isolation | side effect | its attempt | direct | fallback | parallel | broadcast |"]
     lines.append("|---" * 8 + "|")
     found: dict[tuple[str, str, str], list[str]] = {}
     for case in cases():
-        _, response = run(case, MemoryExecutionStore())
+        response = response_of(case)
         row = found.setdefault((case.failure, case.isolation, case.side_effect), [codes(response)[0]])
         row.append(told(response))
     merged: dict[tuple[str, tuple[str, ...]], dict[str, list[str]]] = {}
@@ -213,5 +278,8 @@ def on_page() -> str:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(MARKED.sub(lambda _: table(), PAGE.read_text("utf-8")), "utf-8")
+    bench = Bench()
+    made = table(lambda case: run(case, bench)[1])
+    bench.close()
+    PAGE.write_text(MARKED.sub(lambda _: made, PAGE.read_text("utf-8")), "utf-8")
     sys.stdout.write(f"{PAGE} is up to date\n")

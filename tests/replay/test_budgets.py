@@ -18,7 +18,6 @@ from intentusnet import (
     Verdict,
 )
 from intentusnet.errors import IntegrityBroken
-from intentusnet.routing import spending
 
 LIMIT = 100
 NAME = "tenant.tokens.1h"
@@ -212,32 +211,6 @@ def test_a_long_execution_counts_when_it_ended() -> None:
     assert after.plan(after.envelope("ask", 1, tenant="acme")).budget == {NAME: 9}
 
 
-def test_the_start_reads_every_page(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many executions are on record, each counts once."""
-    monkeypatch.setattr(spending, "MAX_LIMIT", 3)
-    monkeypatch.setattr(spending, "_AT_ONCE", 2)
-    store = MemoryExecutionStore()
-    before = runtime_of(store, policy=None)
-    for _ in range(8):
-        ask(before, 1)
-
-    after = runtime_of(store)
-    assert after.plan(after.envelope("ask", 1, tenant="acme")).budget == {NAME: 8}
-
-
-def test_two_runtimes_do_not_share() -> None:
-    """Each knows its own executions, and what was on record when it planned its first one."""
-    store = MemoryExecutionStore()
-    one, two = runtime_of(store), runtime_of(store)
-    ask(one, LIMIT // 2)
-    ask(two, 1)
-    ask(one, LIMIT)
-
-    assert ask(one, 1).error.code == "POLICY_DENIAL"
-    assert ask(two, 1).status == "success"
-    assert budget_of(two, ask(two, 1)) == {NAME: LIMIT // 2 + 2}
-
-
 def test_a_damaged_log_stops_the_first_plan(tmp_path: Path) -> None:
     """Sums that would lack something are not made; nothing is called."""
     with runtime_of(tmp_path / "s", policy=None) as before:
@@ -311,9 +284,9 @@ def test_asynchronous_callers_have_the_same_budgets(tmp_path: Path) -> None:
     threads: list[threading.Thread] = []
 
     class Watching(FileExecutionStore):
-        def list(self, query: Query = Query()) -> Any:  # noqa: B008 - frozen
+        def follow(self, since_us: int) -> Any:
             threads.append(threading.current_thread())
-            return super().list(query)
+            return super().follow(since_us)
 
     with runtime_of(tmp_path / "s", policy=None) as before:
         ask(before, 40)

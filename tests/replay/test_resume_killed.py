@@ -20,22 +20,37 @@ def processes() -> Iterator[Processes]:
         yield started
 
 
-def killed_everywhere(processes: Processes, place: Path, kind: str) -> Iterator[tuple[Path, dict[str, Any]]]:
+def killed_everywhere(
+    processes: Processes, place: Path, kind: str, **how: Any
+) -> Iterator[tuple[Path, dict[str, Any]]]:
     """Each point at which a run can be killed: what a resumption made of it."""
     for at in count():
         here = place / str(at)
         here.mkdir()
-        ended = processes.run("route", place=str(here), kind=kind, intent="outer", at=at)
-        yield here, processes.run("resume", place=str(here), kind=kind, intent="outer")
+        ended = processes.run("route", place=str(here), kind=kind, intent="outer", at=at, **how)
+        yield here, processes.run("resume", place=str(here), kind=kind, intent="outer", **how)
         if ended is not None:
             return
 
 
-@pytest.mark.parametrize("kind", ["read_only", "idempotent"])
-def test_what_may_be_asked_twice_goes_on_by_itself(processes: Processes, tmp_path: Path, kind: str) -> None:
+def uninterrupted(processes: Processes, place: Path, kind: str) -> str:
+    """The fingerprint of a run of plain agents that nobody kills."""
+    (place / "whole").mkdir()
+    fingerprint = processes.run("route", place=str(place / "whole"), kind=kind, intent="outer", at=None)
+    assert isinstance(fingerprint, str)
+    return fingerprint
+
+
+@pytest.mark.parametrize(
+    ("kind", "awaiting"),
+    [("read_only", "none"), ("idempotent", "none"), ("read_only", "all"), ("idempotent", "outer")],
+)
+def test_what_may_be_asked_twice_goes_on_by_itself(
+    processes: Processes, tmp_path: Path, kind: str, awaiting: str
+) -> None:
     """Killed anywhere, such a run ends as if nothing had happened, and asks again only what had no answer."""
-    fingerprints, points, resumed = set(), 0, 0
-    for place, told in killed_everywhere(processes, tmp_path, kind):
+    fingerprints, points, resumed = {uninterrupted(processes, tmp_path, kind)}, 0, 0
+    for place, told in killed_everywhere(processes, tmp_path, kind, awaiting=awaiting):
         points += 1
         resumed += told["interrupted"] > 0
         assert told["doubts"] == []
@@ -52,13 +67,16 @@ def test_what_may_be_asked_twice_goes_on_by_itself(processes: Processes, tmp_pat
     assert resumed > points // 2 > len(ACTS)
 
 
-@pytest.mark.parametrize("kind", ["reversible", "irreversible"])
+@pytest.mark.parametrize(
+    ("kind", "awaiting"),
+    [("reversible", "none"), ("irreversible", "none"), ("reversible", "all"), ("irreversible", "inner")],
+)
 def test_what_must_not_be_asked_twice_waits_for_a_person(
-    processes: Processes, tmp_path: Path, kind: str
+    processes: Processes, tmp_path: Path, kind: str, awaiting: str
 ) -> None:
     """Killed anywhere, such a run does everything exactly once, if the person tells the truth."""
-    fingerprints, doubted, points = set(), set(), 0
-    for place, told in killed_everywhere(processes, tmp_path, kind):
+    fingerprints, doubted, points = {uninterrupted(processes, tmp_path, kind)}, set(), 0
+    for place, told in killed_everywhere(processes, tmp_path, kind, awaiting=awaiting):
         points += 1
         doubted |= set(told["doubts"])
         assert told["verified"] and set(told["verdicts"]) <= {"match"}

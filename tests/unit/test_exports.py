@@ -81,9 +81,12 @@ NAMES = [
 #: Methods of the runtime that have a file of their own.
 RECOVERING = {
     "fork": "self, execution_id, at, answer",
+    "fork_async": "self, execution_id, at, answer",
     "recover": "self",
+    "recover_async": "self",
     "resolve": "self, execution_id, happened, *, by, question, answer",
     "resume": "self, execution_id",
+    "resume_async": "self, execution_id",
 }
 
 REPLAYING = {

@@ -14,10 +14,11 @@ from intentusnet.agents import Agent
 from intentusnet.ids import SYSTEM_CLOCK, Clock
 from intentusnet.limits import SECOND
 from intentusnet.response import ErrorCode, ErrorInfo
-from intentusnet.routing.control import LOOK_EVERY, Control
+from intentusnet.routing.control import Control
 from intentusnet.routing.limits import breaker, concurrency
 from intentusnet.routing.limits.bucket import Rates
 from intentusnet.routing.limits.gates import Arrival, Gate, Gates, Holding, Queue
+from intentusnet.stores.custody import LOOK_EVERY
 
 #: In seconds: who waits looks so often whether it still has to, should it not have been woken.
 _LOOK: Final = 1.0

@@ -208,7 +208,6 @@ def _literal(capability: Capability) -> _Literal:
     if capability.is_exact:
         return "all", pattern
     prefix = _SIGNS.split(pattern, maxsplit=1)[0]
-    last = max(pattern.rfind(sign) for sign in "*?]")
-    # Without a bracket that closes, an opening one is text like any other: nothing is known then.
-    suffix = "" if "[" in pattern[last + 1 :] else pattern[last + 1 :]
+    # An opening bracket that none closes is text like any other.
+    suffix = pattern[max(pattern.rfind(sign) for sign in "*?]") + 1 :]
     return ("beginning", prefix) if len(prefix) >= len(suffix) else ("end", suffix)

@@ -1,11 +1,12 @@
 """Thousands of agents, and agents that come and go while others route: what it costs, and what is seen."""
 
+import functools
 import random
 import sys
 import threading
 from collections.abc import Callable
 from types import FrameType
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from packaging.version import Version
@@ -20,6 +21,8 @@ from intentusnet.routing.plan import make_plan
 from tests.helpers import naive_registry
 from tests.helpers.naive_registry import agent_of
 from tests.helpers.sharing import slots_added
+
+T = TypeVar("T")
 
 
 def instructions(call: Callable[[], object]) -> int:
@@ -41,6 +44,24 @@ def instructions(call: Callable[[], object]) -> int:
     return count
 
 
+def interrupted(call: Callable[[], T], change: Callable[[], None], at: int) -> tuple[T, int]:
+    """What a call comes to with a change before the n-th function that it calls; and how many it calls."""
+    calls = 0
+
+    def trace(frame: FrameType, event: str, argument: Any) -> None:
+        nonlocal calls
+        if calls == at:
+            change()
+        calls += 1
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        return call(), calls
+    finally:
+        sys.settrace(before)
+
+
 def crowd(size: int) -> Registry:
     """So many agents under a thousand patterns at most, none of which fits `INTENT`."""
     patterns = [(f"area{n}.task", f"area{n}.*", f"*.task{n}", f"area{n}.[ab]*@<2") for n in range(250)]
@@ -52,7 +73,7 @@ INTENT = "area.task"
 
 @pytest.mark.parametrize("version", ["1.0", "odd"])
 def test_a_lookup_does_not_grow_with_the_agents_that_do_not_match(version: str) -> None:
-    """Ten thousand of them cost what a thousand cost, but for a level or two of the tables."""
+    """Ten thousand cost what ten cost, but for the depth of tables and the lengths of literal texts."""
     handlers = [
         agent_of("exact", INTENT),
         agent_of("glob", "area.*@>=1"),
@@ -60,13 +81,13 @@ def test_a_lookup_does_not_grow_with_the_agents_that_do_not_match(version: str) 
         agent_of("all", "*"),
     ]
     took = []
-    for size in (1000, 10_000):
+    for size in (10, 10_000):
         registry = crowd(size)
         for agent in handlers:
             registry.add(agent)
         took.append(instructions(lambda catalog=registry.catalog: catalog.handling(INTENT, version)))  # type: ignore[misc]  # a default binds it
         assert len(registry.candidates(INTENT, version)) == (4 if version == "1.0" else 3)
-    assert took[1] < 1.5 * took[0]
+    assert took[1] < 2 * took[0]
 
 
 def test_a_glob_is_tried_once_whatever_number_of_agents_has_it() -> None:
@@ -80,8 +101,11 @@ def test_a_glob_is_tried_once_whatever_number_of_agents_has_it() -> None:
 def test_what_was_looked_up_is_not_looked_up_again() -> None:
     """As long as no agent comes or goes, the same question is answered by one look into a dict."""
     catalog = crowd(1000).catalog
-    took = [instructions(lambda: catalog.candidates("area7.task", "1.0")) for _ in range(2)]
-    assert took[1] < 100 < took[0]
+    took = [
+        instructions(lambda: [catalog.candidates(f"area{n}.task", "1.0") for n in range(20)])
+        for _ in range(2)
+    ]
+    assert 10 * took[1] < took[0]
 
 
 def changed(catalog: Catalog, agent: Agent) -> tuple[int, int]:
@@ -225,6 +249,29 @@ def test_every_plan_is_that_of_one_moment(often: None) -> None:
     together([lambda: write(1), lambda: write(2), lambda: read(3), lambda: read(4)])
 
 
+def test_a_change_in_the_midst_of_planning_is_seen_as_a_whole_or_not_at_all() -> None:
+    """Between whatever calls of planning it comes: nobody plans with half of what there was."""
+    before, after = [agent_of("b"), agent_of("c", "*")], [agent_of("a", version="1"), agent_of("c", "*")]
+    listed = ("a@<2", "b", "c@*")
+    envelope = IntentEnvelope(
+        intent="x",  # type: ignore[arg-type]  # its text
+        routing=RoutingOptions(strategy="fallback", fallback=listed),  # type: ignore[arg-type]  # its value
+    )
+    plans = [make_plan(envelope, Registry(agents), NO_POLICY, max_depth=16) for agents in (before, after)]
+    changed_at, calls = 0, 1
+    while changed_at < calls:
+        registry = Registry(before)
+        change = functools.partial(registry.copy, Registry(after))
+        plan, calls = interrupted(
+            lambda: make_plan(envelope, registry, NO_POLICY, max_depth=16),  # noqa: B023 - called at once
+            change,
+            changed_at,
+        )
+        assert (plan.steps, plan.refusal) in [(one.steps, one.refusal) for one in plans]
+        changed_at += 1
+    assert calls > 10
+
+
 def test_no_registration_is_lost_among_others(often: None) -> None:
     """Threads that register and remove at once: what was added and not removed is there, and nothing else."""
     registry = Registry()
@@ -267,11 +314,11 @@ def test_routing_takes_no_lock_of_the_registry() -> None:
 
 def test_many_versions_of_one_name_stand_side_by_side() -> None:
     """A hundred versions, in whatever order they came: ranges find the newest one in them."""
-    versions = [f"{n}.{m}" for n in range(10) for m in range(10)]
+    versions = [f"{n}.{m}" for n in range(5, 15) for m in range(5, 15)]
     runtime = IntentusRuntime()
     for version in random.Random(5).sample(versions, len(versions)):
         runtime.registry.add(agent_of("a", "x", version=version))
-    assert runtime.route("x").payload == ("a", "9.9")
-    for bound in ("3.3", "7.0", "0.1"):
+    assert runtime.route("x").payload == ("a", "14.14")
+    for bound in ("5.6", "9.10", "12.11"):
         newest = max((v for v in versions if Version(v) < Version(bound)), key=Version)
         assert runtime.route("x", target=f"a@<{bound}").payload == ("a", newest)

@@ -57,6 +57,7 @@ def test_keys_that_no_bit_of_their_hash_tells_apart_are_keys_all_the_same() -> N
     for number, key in enumerate(keys):
         table = table.having(key, number)
     assert [table[key] for key in keys] == list(range(100))
+    assert slots_added(table, table.having(Same(), 100)) < 700
     assert Same() not in table
     for key in keys[1:]:
         table = table.lacking(key)

@@ -118,7 +118,16 @@ class IntentusRuntime(Registering, Calling, Replaying):
             write_ahead=write_ahead,
             isolation=Isolation(clock, max_abandoned),
             max_workers=max_workers,
-            environments=Environments(compiled),
+            environments=Environments(
+                compiled,
+                {
+                    "capture": None if self._capture is None else self._capture.tree(),
+                    "max_abandoned": max_abandoned,
+                    "max_depth": max_depth,
+                    "max_workers": max_workers,
+                    "write_ahead": write_ahead,
+                },
+            ),
         )
         self._router = self._engine.router = IntentRouter(
             self.registry,

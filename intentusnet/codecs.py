@@ -121,8 +121,10 @@ _BUILTINS: Final[tuple[tuple[tuple[Any, ...], tuple[type, ...]], ...]] = (
     ((_NOTHING,), (_NOTHING,)),
     ((list,), (list,)),
     ((list, Any), (list,)),
+    ((list, object), (list,)),
     ((dict,), (dict,)),
     ((dict, str, Any), (dict,)),
+    ((dict, str, object), (dict,)),
 )
 
 

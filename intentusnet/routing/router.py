@@ -48,6 +48,12 @@ class Request(NamedTuple):
     durability: Durability | None = None
     control: Control | None = None
 
+    def under(self, control: Control) -> Request:
+        """The same request with that control."""
+        if control is self.control:
+            return self
+        return Request(self.envelope, self.payload, self.parent, self.depth, self.durability, control)
+
 
 class Recorder(Session, Protocol):
     """A session that an execution of the router runs in."""
@@ -150,7 +156,7 @@ class IntentRouter:
 
     def route_request(self, request: Request) -> AgentResponse:
         """Routes a request whose payload is encoded already, such as a child intent's."""
-        request = request._replace(control=Control(request.control))
+        request = request.under(Control(request.control))
         plan = self.plan(request.envelope, request.depth)
         check_waits_for(*plan.steps)
         return self.run(plan, request, self._hands.open_session(request, plan))
@@ -160,7 +166,7 @@ class IntentRouter:
         from intentusnet.routing.awaiting import finished
 
         control = Control(request.control)
-        request = request._replace(control=control)
+        request = request.under(control)
         if self._spending is not None and not self._spending.is_ready:
             await finished(self._hands.off_loop(self._spending.get_ready), control)
         plan = self.plan(request.envelope, request.depth)
@@ -198,7 +204,7 @@ class IntentRouter:
                 plan,
                 session,
                 lambda attempt, stops: self._hands.call_agent_async(
-                    plan.steps[attempt], attempt, request._replace(control=stops), session
+                    plan.steps[attempt], attempt, request.under(stops), session
                 ),
                 control,
                 self._hands.off_loop,
@@ -252,7 +258,7 @@ class IntentRouter:
             plan,
             session,
             lambda attempt, stops: self._hands.call_agent(
-                plan.steps[attempt], attempt, request._replace(control=stops), session
+                plan.steps[attempt], attempt, request.under(stops), session
             ),
             request.control or NEVER,
         )

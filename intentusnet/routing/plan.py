@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from intentusnet import values
 from intentusnet.agents import Agent
@@ -30,8 +30,8 @@ from intentusnet.response import ErrorCode, ErrorInfo
 _UNRULED: Final = NO_POLICY.decide(EnvelopeFacts(intent=""), AgentFacts(name=""))
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+# A tuple, because one is made for every agent that is decided about.
+class Candidate(NamedTuple):
     """An agent that handles the intent, and what the policy says of calling it."""
 
     agent: Agent
@@ -144,7 +144,7 @@ def _unruled(agents: tuple[Agent, ...], strategy: RoutingStrategy, prefer: str) 
 
 
 def _plan(candidates: tuple[Candidate, ...], strategy: RoutingStrategy, prefer: str) -> Plan:
-    allowed = tuple(candidate.agent for candidate in candidates if candidate.decision.allowed)
+    allowed = tuple([candidate.agent for candidate in candidates if candidate.decision.allowed])
     if not allowed:
         return Plan(strategy, candidates, (), refusal=_denied(candidates))
     if strategy is RoutingStrategy.DIRECT:

@@ -214,7 +214,7 @@ def main() -> None:
     """Measures and prints."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=7, help="how often everything is measured")
-    parser.add_argument("--executions", type=int, default=200_000, help="how many the store has")
+    parser.add_argument("--executions", type=int, default=50_000, help="how many the store has")
     arguments = parser.parse_args()
     rounds = max(arguments.rounds, 4)
     show("Decisions, one request", measure(decision_cases(), decision_ratios, rounds))

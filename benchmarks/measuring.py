@@ -6,6 +6,7 @@ it. Absolute times of one machine say nothing about another one, so none are pri
 
 from __future__ import annotations
 
+import math
 import os
 import statistics
 import time
@@ -51,6 +52,36 @@ def show(title: str, found: Mapping[str, Sequence[float]]) -> None:
     for name, ratios in found.items():
         low, median, high = statistics.quantiles(ratios, n=4)
         print(f"  {name:<66} {median:10.2f}  [{low:.2f} – {high:.2f}]")
+
+
+def growth(took: Mapping[int, float]) -> float:
+    """By what a cost is multiplied when the size doubles: 1 for none, 2 for a linear one. The fit of a power.
+
+    Args:
+        took: seconds by size; of two sizes at least.
+    """
+    sizes, costs = [math.log2(size) for size in took], [math.log2(cost) for cost in took.values()]
+    return float(2 ** statistics.linear_regression(sizes, costs).slope)
+
+
+def sized(took: Mapping[str, float], what: str) -> dict[int, float]:
+    """The cases that are called ``what`` and a size, by size."""
+    return {
+        int(name.rpartition(" ")[2]): cost for name, cost in took.items() if name.rpartition(" ")[0] == what
+    }
+
+
+def grown(took: Mapping[str, float], what: str, unit: str) -> dict[str, float]:
+    """The ratios of the cases called ``what`` and a size, to a bare call, and how they grow.
+
+    Args:
+        took: of one round, with the case "bare call".
+        what: the cases.
+        unit: what the size counts, in the plural.
+    """
+    costs = sized(took, what)
+    found = {f"{what}, {size:,} {unit} / bare call": cost / took["bare call"] for size, cost in costs.items()}
+    return {**found, f"{what}: for twice the {unit}, multiplied by": growth(costs)}
 
 
 def appender(path: Path, data: bytes) -> Callable[[], object]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from measuring import Case, measure, seconds, show
+from measuring import Case, case, grown, measure, seconds, show
 from million import make_store
 
 from intentusnet import FileExecutionStore
@@ -30,6 +30,8 @@ Decide = Callable[[EnvelopeFacts, AgentFacts], bool]
 
 #: Rules and candidates of a request.
 SIZES = ((10, 1), (100, 1), (100, 20), (1000, 20))
+RULES = (1, 10, 100, 1000)
+CANDIDATES = (1, 10, 100)
 REQUEST = EnvelopeFacts(
     "ticket.kind-7",
     "1.0",
@@ -96,20 +98,32 @@ def decision_cases() -> dict[str, Case]:
     for rules, candidates in SIZES:
         policy = policy_of(rules)
         decide = loop(policy.source)
-        agents = [AgentFacts(f"agent-{n}", "1.0", "read_only") for n in range(candidates)]
-
-        def staged(policy: CompiledPolicy = policy, agents: list[AgentFacts] = agents) -> None:
-            stage = policy.stage(REQUEST)
-            for agent in agents:
-                stage.decide(agent)
+        agents = agents_of(candidates)
 
         def looped(decide: Decide = decide, agents: list[AgentFacts] = agents) -> None:
             for agent in agents:
                 decide(REQUEST, agent)
 
-        cases[f"staged {rules} {candidates}"] = _per(candidates, staged, 2000)
+        cases[f"staged {rules} {candidates}"] = _per(candidates, staged(policy, candidates), 2000)
         cases[f"loop {rules} {candidates}"] = _per(candidates, looped, 200)
     return cases
+
+
+def agents_of(candidates: int) -> list[AgentFacts]:
+    """So many candidates."""
+    return [AgentFacts(f"agent-{n}", "1.0", "read_only") for n in range(candidates)]
+
+
+def staged(policy: CompiledPolicy, candidates: int) -> Callable[[], None]:
+    """The request is staged, and then each of so many candidates decided about."""
+    agents = agents_of(candidates)
+
+    def decide() -> None:
+        stage = policy.stage(REQUEST)
+        for agent in agents:
+            stage.decide(agent)
+
+    return decide
 
 
 def _per(candidates: int, call: Callable[[], object], decisions: int) -> Case:
@@ -124,11 +138,29 @@ def decision_ratios(took: Mapping[str, float]) -> dict[str, float]:
     """The ratios of one round."""
     found = {}
     for rules, candidates in SIZES:
-        staged, name = took[f"staged {rules} {candidates}"], f"{rules:,} rules × {candidates} candidates"
-        found[f"a candidate, {name} / bare call"] = staged / took["bare call"]
-        found[f"a loop over the rules / that, {name}"] = took[f"loop {rules} {candidates}"] / staged
-        found[f"a candidate, {name}, as a share of the 2 µs to reach"] = staged / 2e-6
+        cost, name = took[f"staged {rules} {candidates}"], f"{rules:,} rules × {candidates} candidates"
+        found[f"a candidate, {name} / bare call"] = cost / took["bare call"]
+        found[f"a loop over the rules / that, {name}"] = took[f"loop {rules} {candidates}"] / cost
+        found[f"a candidate, {name}, as a share of the 2 µs to reach"] = cost / 2e-6
     return found
+
+
+def growth_cases() -> dict[str, Case]:
+    """A request, decided by policies of more and more rules, and with more and more candidates."""
+    found: dict[str, Case] = {"bare call": lambda: seconds(_nothing, 20_000)}
+    for rules in RULES:
+        found[f"a request with 20 candidates {rules}"] = case(staged(policy_of(rules), 20), 100)
+    for candidates in CANDIDATES:
+        found[f"a request with 100 rules {candidates}"] = case(staged(policy_of(100), candidates), 100)
+    return found
+
+
+def growth_ratios(took: Mapping[str, float]) -> dict[str, float]:
+    """The ratios of one round."""
+    return {
+        **grown(took, "a request with 20 candidates", "rules"),
+        **grown(took, "a request with 100 rules", "candidates"),
+    }
 
 
 def backtest_cases(directory: Path, executions: int) -> dict[str, Case]:
@@ -182,10 +214,11 @@ def main() -> None:
     """Measures and prints."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=7, help="how often everything is measured")
-    parser.add_argument("--executions", type=int, default=200_000, help="how many the store has")
+    parser.add_argument("--executions", type=int, default=50_000, help="how many the store has")
     arguments = parser.parse_args()
     rounds = max(arguments.rounds, 4)
     show("Decisions, one request", measure(decision_cases(), decision_ratios, rounds))
+    show("Rules and candidates", measure(growth_cases(), growth_ratios, rounds))
     with tempfile.TemporaryDirectory(dir=Path(__file__).parent, prefix=".bench-") as directory:
         path = Path(directory) / "store"
         make_store(path, arguments.executions)

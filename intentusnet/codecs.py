@@ -114,6 +114,7 @@ def _build(annotation: Any) -> Codec:
     return _Declared(annotation)
 
 
+_TEXT: Final = frozenset({str})
 _NOTHING: Final = type(None)
 _BUILTINS: Final[tuple[tuple[tuple[Any, ...], tuple[type, ...]], ...]] = (
     ((str,), (str,)),
@@ -123,8 +124,10 @@ _BUILTINS: Final[tuple[tuple[tuple[Any, ...], tuple[type, ...]], ...]] = (
     ((_NOTHING,), (_NOTHING,)),
     ((list,), (list,)),
     ((list, Any), (list,)),
+    ((list, object), (list,)),
     ((dict,), (dict,)),
     ((dict, str, Any), (dict,)),
+    ((dict, str, object), (dict,)),
 )
 
 
@@ -150,7 +153,7 @@ class _Builtin(Codec):
         return _schema(_adapter(self.annotation))
 
     def _check(self, value: Any, error: type[InvalidInput]) -> None:
-        if type(value) not in self._kinds or (self._text_keys and not all(type(key) is str for key in value)):
+        if type(value) not in self._kinds or (self._text_keys and not _TEXT.issuperset(map(type, value))):
             raise error(
                 "the value is not of the declared type",
                 expected=self.name,

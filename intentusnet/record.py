@@ -92,7 +92,7 @@ class ExecutionRecord:
         status: "success", "error", or "interrupted" where no end is on record.
         envelope_tree: the intent envelope, raw.
         plan_tree: candidates, decisions and steps, raw.
-        environment: versions and digests of package, agents, policy and Python.
+        environment: versions and digests of package, agents, configuration, policy and Python.
         parent: the execution that asked for this one.
         forked_from: the question of another execution that was given another answer in this one.
         runner: who ran it, for as long as it was not resumed; `Custody` knows whether he still does.

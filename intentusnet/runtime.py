@@ -140,7 +140,19 @@ class IntentusRuntime(Registering, Calling, Replaying):
             write_ahead=write_ahead,
             isolation=Isolation(clock, max_abandoned),
             max_workers=max_workers,
-            environments=Environments(compiled, limits),
+            environments=Environments(
+                compiled,
+                {
+                    "capture": None if self._capture is None else self._capture.tree(),
+                    "limits": None if limits is None else limits.model_dump(mode="json"),
+                    "max_abandoned": max_abandoned,
+                    "max_depth": max_depth,
+                    "max_payload_bytes": max_payload_bytes,
+                    "max_payload_depth": max_payload_depth,
+                    "max_workers": max_workers,
+                    "write_ahead": write_ahead,
+                },
+            ),
             gates=Gates(limits, clock),
             sizes=self._sizes,
         )

@@ -9,13 +9,15 @@ from __future__ import annotations
 import dataclasses
 from collections import OrderedDict, deque
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 
 from pydantic import BaseModel
 
 from intentusnet import values
 from intentusnet.errors import UnrecordableValue
 from intentusnet.tags import SCALARS
+
+_ATOMS: Final = frozenset({str, int, bool, type(None)})
 
 # The keys that lead to a difference, and what stands there on either side.
 Difference = tuple[tuple[Any, ...], Any, Any]
@@ -44,7 +46,11 @@ def difference(one: Any, other: Any, keys: tuple[Any, ...], *, widens: bool = Fa
     if isinstance(one, dict | set | frozenset) and (lost := _key_difference(parts, others, keys)) is not None:
         return lost
     for key, item in parts.items():
-        if (lost := difference(item, others[key], (*keys, key), widens=widens)) is not None:
+        other_item = others[key]
+        # Most items are atoms, and not to call for those halves the cost.
+        if type(item) in _ATOMS and type(other_item) is type(item) and item == other_item:
+            continue
+        if (lost := difference(item, other_item, (*keys, key), widens=widens)) is not None:
             return lost
     if isinstance(one, OrderedDict) and list(one) != list(other):
         return keys, one, other
@@ -52,7 +58,7 @@ def difference(one: Any, other: Any, keys: tuple[Any, ...], *, widens: bool = Fa
 
 
 def _key_difference(ones: dict[Any, Any], others: dict[Any, Any], keys: tuple[Any, ...]) -> Difference | None:
-    if {type(key) for key in ones} | {type(key) for key in others} <= {str}:
+    if set(map(type, ones)) | set(map(type, others)) <= {str}:
         return None
     own = {key: key for key in others}
     return next((lost for key in ones if (lost := difference(key, own[key], keys)) is not None), None)
@@ -76,6 +82,8 @@ def conversion(given: Any, made: Any, keys: tuple[Any, ...]) -> Difference | Non
 
 def _parts(value: Any) -> dict[Any, Any] | None:
     """What a container or object consists of, by the key under which it stands there; None for all others."""
+    if type(value) is dict:
+        return value
     if hasattr(type(value), "__pydantic_fields__") and isinstance(value, BaseModel):
         names = [name for name in type(value).__pydantic_fields__ if hasattr(value, name)]
         fields = {name: getattr(value, name) for name in names}

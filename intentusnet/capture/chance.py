@@ -23,8 +23,8 @@ from typing import Any, Final
 
 from intentusnet.asker import current
 from intentusnet.base_context import BaseContext
-from intentusnet.capture.functions import ask, replace, responsible
-from intentusnet.capture.hooks import Hook, active
+from intentusnet.capture.functions import ask, asker_of, replace
+from intentusnet.capture.hooks import Hook
 
 NAME: Final = "chance"
 
@@ -45,15 +45,9 @@ _STREAMED: Final = (
 )  # fmt: skip
 
 
-def _asker(depth: int = 2) -> BaseContext | None:
+def _asker() -> BaseContext | None:
     """The context through which the caller of a patched function asks, if it does."""
-    context = active(NAME)
-    if context is None:
-        return None
-    frame = responsible(sys._getframe(depth), _INTERNAL)
-    if frame is None or frame.f_globals.get("__name__", "").partition(".")[0] in _PRIVATE:
-        return None
-    return context
+    return asker_of(sys._getframe(2), NAME, _INTERNAL, _PRIVATE)
 
 
 def _install_bytes(module: ModuleType) -> None:

@@ -24,7 +24,7 @@ from typing import Any, Final
 
 from intentusnet import raised, values
 from intentusnet.base_context import BaseContext
-from intentusnet.capture.hooks import Onlooker
+from intentusnet.capture.hooks import Onlooker, active
 from intentusnet.scopes import covered
 from intentusnet.transcript import NO_ARGUMENTS, Answer
 
@@ -171,6 +171,24 @@ def responsible(frame: FrameType | None, internal: frozenset[str] = frozenset())
             inside = True
         frame = frame.f_back
     return found
+
+
+def asker_of(
+    frame: FrameType, name: str, internal: frozenset[str], private: frozenset[str]
+) -> BaseContext | None:
+    """The context through which the caller of a patched function asks, if it does.
+
+    Args:
+        frame: of the patched function's caller.
+        name: of the hook.
+        internal: see `responsible`.
+        private: names of top-level packages that ask for themselves alone, and not for an agent.
+    """
+    context = active(name)
+    if context is None:
+        return None
+    found = responsible(frame, internal)
+    return None if found is None or _module_of(found).partition(".")[0] in private else context
 
 
 @functools.lru_cache(maxsize=4096)

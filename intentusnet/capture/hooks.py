@@ -99,6 +99,19 @@ class Capture:
     def __or__(self, other: Capture) -> Capture:
         return _merged(self, other)
 
+    def tree(self) -> dict[str, Any]:
+        """What it is, as a raw tree: the same for equal ones."""
+        redaction = self.redaction
+        return {
+            "headers": sorted(self.headers),
+            "names": sorted(self.names),
+            "redaction": {
+                "headers": sorted(redaction.headers),
+                "keys": sorted(redaction.keys),
+                "patterns": list(redaction.patterns),
+            },
+        }
+
     def __enter__(self) -> Self:
         _within.set((*_within.get(), self))
         return self

@@ -25,7 +25,7 @@ from typing import IO, Any, Final, cast
 
 from intentusnet.base_context import BaseContext, capturing
 from intentusnet.capture.commands import Command, command_of
-from intentusnet.capture.functions import put, replace, responsible
+from intentusnet.capture.functions import asker_of, put, replace
 from intentusnet.capture.hooks import Hook, active
 from intentusnet.errors import NotReplayable, UnrecordableValue
 
@@ -45,14 +45,9 @@ _original_poll = subprocess.Popen.poll
 _original_send_signal = subprocess.Popen.send_signal
 
 
-def _asker(depth: int = 2) -> BaseContext | None:
-    context = active(NAME)
-    if context is None:
-        return None
-    frame = responsible(sys._getframe(depth), _INTERNAL)
-    if frame is None or frame.f_globals.get("__name__", "").partition(".")[0] in _PRIVATE:
-        return None
-    return context
+def _asker() -> BaseContext | None:
+    """The context through which the caller of a patched function asks, if it does."""
+    return asker_of(sys._getframe(2), NAME, _INTERNAL, _PRIVATE)
 
 
 # --- one question for all of it ---

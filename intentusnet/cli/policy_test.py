@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -95,7 +94,7 @@ def _supposed(candidate: AgentFacts | None, case: Case) -> AgentFacts | None:
 
     if case.side_effect is None:
         return candidate
-    return replace(candidate or AgentFacts(""), side_effect=case.side_effect)
+    return (candidate or AgentFacts(""))._replace(side_effect=case.side_effect)
 
 
 def _print(out: Output, tree: dict[str, Any]) -> None:

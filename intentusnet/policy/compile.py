@@ -131,9 +131,9 @@ class CompiledPolicy:
 
     def _possible(self, envelope: EnvelopeFacts) -> int:
         """The rules that no glob on the envelope rules out."""
-        possible = self._intent.of(envelope.intent) & self._caller.of(envelope.caller)
+        possible = self._intent[envelope.intent] & self._caller[envelope.caller]
         possible &= self._role.of_any(envelope.roles) & self._tag.of_any(envelope.tags)
-        return possible if envelope.tenant is None else possible & self._tenant.of(envelope.tenant)
+        return possible if envelope.tenant is None else possible & self._tenant[envelope.tenant]
 
     def _staged(
         self, possible: int, causes: dict[int, str], lacking: dict[int, str], open_rules: int, settled: int
@@ -152,8 +152,8 @@ class CompiledPolicy:
         return self.stage(envelope).decide(agent)
 
     def _lacks(self, stage: Stage, agent: AgentFacts) -> str | None:
-        possible = self._agent.of(agent.name) & self._side_effect.of(agent.side_effect)
-        decision = self._decide(stage, agent)
+        possible = self._agent[agent.name] & self._side_effect[agent.side_effect]
+        decision = stage.decide(agent)
         open_rules = stage.lacking & possible
         if decision.allowed or not open_rules or stage.denies & possible & ~open_rules:
             return None
@@ -164,16 +164,6 @@ class CompiledPolicy:
     def __reduce__(self) -> Any:
         # What a copy in another process needs is the rules; the policy that is none is known there by name.
         return "NO_POLICY" if self.digest is None else (compile_policy, (self.source,))
-
-    def _decide(self, stage: Stage, agent: AgentFacts) -> Decision:
-        possible = self._agent.of(agent.name) & self._side_effect.of(agent.side_effect)
-        # An unknown deny rule applies as a matched one does; unknown allow rules are not in the stage.
-        applying = stage.denies & possible or stage.allows & possible
-        if not applying:
-            return self._otherwise
-        position = (applying & -applying).bit_length() - 1
-        cause = stage.causes.get(position)
-        return self._decisions[position] if cause is None else decision_of(self.source.rules[position], cause)
 
 
 class Stage:
@@ -200,19 +190,34 @@ class Stage:
 
     def decide(self, agent: AgentFacts) -> Decision:
         """The decision for one candidate."""
-        return self._policy._decide(self, agent)
+        policy = self._policy
+        possible = policy._agent[agent.name] & policy._side_effect[agent.side_effect]
+        # An unknown deny rule applies as a matched one does; unknown allow rules are not in the stage.
+        applying = self.denies & possible or self.allows & possible
+        if not applying:
+            return policy._otherwise
+        position = (applying & -applying).bit_length() - 1
+        cause = self.causes.get(position)
+        if cause is None:
+            return policy._decisions[position]
+        return decision_of(policy.source.rules[position], cause)
 
     def lacks(self, agent: AgentFacts) -> str | None:
         """The cause if a candidate is denied only because nobody asked for a budget; else None."""
         return self._policy._lacks(self, agent) if self.lacking else None
 
 
-class _Index:
-    """Which rules a fact leaves possible; ``free`` are those that do not ask for it."""
+class _Index(dict[str, int]):
+    """Which rules a fact leaves possible, by its value; what was asked for is remembered.
 
-    __slots__ = ("_cache", "_exact", "_patterns", "free")
+    Attributes:
+        free: the rules that do not ask for the fact.
+    """
+
+    __slots__ = ("_exact", "_patterns", "free")
 
     def __init__(self, rules: tuple[Rule, ...], name: MatcherName) -> None:
+        super().__init__()
         globs: dict[str, int] = {}
         bound = 0
         for position, rule in enumerate(rules):
@@ -224,27 +229,22 @@ class _Index:
         self.free = ((1 << len(rules)) - 1) & ~bound
         self._exact = {glob: bits for glob, bits in globs.items() if is_literal(glob)}
         self._patterns = [(glob_matcher(glob), bits) for glob, bits in globs.items() if not is_literal(glob)]
-        self._cache: dict[str, int] = {}
-
-    def of(self, value: str) -> int:
-        bits = self._cache.get(value)
-        return self._look_up(value) if bits is None else bits
 
     def of_any(self, values: tuple[str, ...]) -> int:
         bits = self.free
         for value in values:
-            bits |= self.of(value)
+            bits |= self[value]
         return bits
 
-    def _look_up(self, value: str) -> int:
+    def __missing__(self, value: str) -> int:
         bits = self.free | self._exact.get(value, 0)
         for matches, those in self._patterns:
             if matches(value):
                 bits |= those
         if len(value) <= CACHED_LENGTH:
-            if len(self._cache) >= CACHED_VALUES:
-                self._cache.clear()
-            self._cache[value] = bits
+            if len(self) >= CACHED_VALUES:
+                self.clear()
+            self[value] = bits
         return bits
 
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, Final, Literal, Protocol, TypeAlias
+from typing import Any, Final, Literal, NamedTuple, Protocol, TypeAlias
 
 from intentusnet.policy.comparing import MISSING, Answer, comparison_test, element_test, find
 from intentusnet.policy.rules import (
@@ -74,8 +74,8 @@ class EnvelopeFacts:
         return {name: number for name, number in (self.budget or {}).items() if number is not None}
 
 
-@dataclass(frozen=True, slots=True)
-class AgentFacts:
+# A tuple, because one is made for every candidate, and frozen dataclasses take thrice as long.
+class AgentFacts(NamedTuple):
     """What a policy may know of a candidate.
 
     Args:

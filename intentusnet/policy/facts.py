@@ -40,7 +40,7 @@ def facts_of(envelope: IntentEnvelope, budget: Budgets | None = None) -> Envelop
 def agent_facts(agent: Agent) -> AgentFacts:
     """What policies may know of an agent."""
     definition = agent.definition
-    return AgentFacts(name=definition.name, version=definition.version, side_effect=definition.side_effect)
+    return AgentFacts(definition.name, definition.version, definition.side_effect)
 
 
 def recorded_facts(

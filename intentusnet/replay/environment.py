@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from importlib import metadata
 from typing import Any, Final
 
 from intentusnet import values
 from intentusnet.agents import Agent
-from intentusnet.limits import Limits
 from intentusnet.policy.engine import Policy
+from intentusnet.record import ExecutionRecord
 from intentusnet.routing.plan import Plan
 
 #: Environments are remembered for that many lists of candidates.
@@ -23,24 +24,25 @@ class Environments:
 
     Args:
         policy: the policy in force.
-        limits: the runtime's.
+        settings: those of the runtime that can change what an execution comes to, as a raw tree; they and
+            those of its candidates are the configuration of an execution.
     """
 
-    def __init__(self, policy: Policy, limits: Limits | None = None) -> None:
+    def __init__(self, policy: Policy, settings: Mapping[str, Any]) -> None:
         self._policy = policy
-        self._limits = limits
+        self._settings = settings
         self._encoded: dict[tuple[Agent, ...], bytes] = {}
 
     def encoded(self, plan: Plan) -> bytes:
-        """Versions and digests of package, candidates, policy and Python, as bytes of ``values``."""
+        """Versions of package and Python, digests of candidates, configuration and policy: encoded."""
         agents = tuple(candidate.agent for candidate in plan.candidates)
         encoded = self._encoded.get(agents)
         if encoded is None:
             encoded = values.dumps(
                 {
-                    "agents": {agent.name: agent.digest for agent in agents},
+                    "agents": _digests(agents),
+                    "config": self._config(agents),
                     "intentusnet": package_version(),
-                    **self._limited(agents),
                     "policy": self._policy.digest,
                     "python": platform.python_version(),
                 }
@@ -50,16 +52,31 @@ class Environments:
             self._encoded[agents] = encoded
         return encoded
 
-    def _limited(self, agents: tuple[Agent, ...]) -> dict[str, str]:
-        """A digest of the limits, the runtime's and the agents'; nothing where there are none."""
-        settings = {"": self._limits, **{agent.name: agent.definition.limits for agent in agents}}
-        told = {name: limits.model_dump_json() for name, limits in settings.items() if limits is not None}
-        return {"limits": values.digest(values.dumps(told))} if told else {}
-
     def tree(self, plan: Plan) -> Mapping[str, Any]:
         """The same as a raw tree."""
         tree: Mapping[str, Any] = values.parse(self.encoded(plan))
         return tree
+
+    def _config(self, agents: Sequence[Agent]) -> str:
+        # Sources have digests of their own, of which the schemas are a consequence.
+        told = {"description", "input_schema", "output_schema"}
+        definitions = [agent.definition.model_dump(mode="json", exclude=told) for agent in agents]
+        tree = {"agents": definitions, "runtime": self._settings}
+        return hashlib.sha256(values.dumps(tree)).hexdigest()
+
+
+def _digests(agents: Sequence[Agent]) -> dict[str, str]:
+    """The digests of the agents by name; the second version of one by ``name@version``, and so on."""
+    found: dict[str, str] = {}
+    for agent in agents:
+        key = agent.name if agent.name not in found else f"{agent.name}@{agent.definition.version}"
+        found[key] = agent.digest
+    return found
+
+
+def comparable(record: ExecutionRecord, now: Mapping[str, Any]) -> dict[str, Any]:
+    """The environment of now as far as a record can be held against it: older ones have no `config`."""
+    return {key: value for key, value in now.items() if key != "config" or key in record.environment}
 
 
 @lru_cache(maxsize=1)

@@ -17,6 +17,7 @@ from intentusnet.record import ExecutionRecord
 from intentusnet.registry import Registry
 from intentusnet.replay.differences import places
 from intentusnet.replay.divergence import Divergence, DivergenceKind, Divergences, ReplayReport, Verdict
+from intentusnet.replay.environment import comparable
 from intentusnet.replay.ignoring import NO_RULES, Ignore, parse_ignore
 from intentusnet.replay.isolation import guards
 from intentusnet.replay.recorded import ReplaySession
@@ -32,6 +33,8 @@ from intentusnet.routing.router import IntentRouter, Request, check_waits_for
 from intentusnet.routing.strategies import Outcome
 from intentusnet.transcript import Answer, attempt_scope
 
+#: What the environment says of agents, which is not known of those that only a record knows.
+_OF_AGENTS: Final = ("agents", "config")
 #: In these a difference is the policy's doing; in any other part of a candidate it is the registry's.
 _DECIDED: Final = ("/allowed", "/cause", "/rule")
 
@@ -201,9 +204,9 @@ def _begin(
         _compare_plans(record, plan, divergences)
     now = None
     if environment is not None and divergences.compares(DivergenceKind.ENVIRONMENT):
-        now = dict(environment(plan))
+        now = comparable(record, environment(plan))
         if registry is not router.registry:
-            now["agents"] = record.environment.get("agents")
+            now.update({key: record.environment[key] for key in _OF_AGENTS if key in record.environment})
     request = Request(envelope, values.dumps(record.envelope_tree["payload"]), record.parent, record.depth)
     session = ReplaySession(record, plan, divergences, options.reach, world.redacted)
     return _Replay(record, request, plan, session, divergences, options, now, ended)

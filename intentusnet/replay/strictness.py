@@ -22,7 +22,7 @@ class Strictness(StrEnum):
 
     ``effects``: which questions are asked, and which agents are called. ``args``: with which arguments.
     ``result``: plan and decisions, order within a scope, each attempt's outcome, the response. ``strict``:
-    the environment, which is versions and digests of package, agents, policy and Python.
+    the environment: versions and digests of package, agents, configuration, policy and Python.
     """
 
     EFFECTS = "effects"

@@ -11,10 +11,11 @@ import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from intentusnet import values
 from intentusnet.agents import Agent
+from intentusnet.catalog import Catalog
 from intentusnet.envelope import IntentEnvelope, IntentRef, RoutingStrategy
 from intentusnet.errors import InvalidAgent
 from intentusnet.fingerprint import compared_plan
@@ -31,8 +32,8 @@ from intentusnet.transcript import turn_of
 _UNRULED: Final = NO_POLICY.decide(EnvelopeFacts(intent=""), AgentFacts(name=""))
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+# A tuple, because one is made for every agent that is decided about.
+class Candidate(NamedTuple):
     """An agent that handles the intent, and what the policy says of calling it."""
 
     agent: Agent
@@ -145,7 +146,7 @@ def make_plan(
     options = envelope.routing
     if depth > max_depth:
         return Plan(options.strategy, (), (), refusal=_too_deep(depth, max_depth))
-    agents, missing = _eligible(envelope, registry)
+    agents, missing = _eligible(envelope, registry.catalog)
     if missing is not None:
         return Plan(options.strategy, (), (), refusal=missing)
     if policy is NO_POLICY:
@@ -173,7 +174,7 @@ def _unruled(agents: tuple[Agent, ...], strategy: RoutingStrategy, prefer: str) 
 
 
 def _plan(candidates: tuple[Candidate, ...], strategy: RoutingStrategy, prefer: str) -> Plan:
-    allowed = tuple(candidate.agent for candidate in candidates if candidate.decision.allowed)
+    allowed = tuple([candidate.agent for candidate in candidates if candidate.decision.allowed])
     if not allowed:
         return Plan(strategy, candidates, (), refusal=_denied(candidates))
     if strategy is RoutingStrategy.DIRECT:
@@ -182,26 +183,26 @@ def _plan(candidates: tuple[Candidate, ...], strategy: RoutingStrategy, prefer: 
     return Plan(strategy, candidates, allowed, race)
 
 
-def _eligible(envelope: IntentEnvelope, registry: Registry) -> tuple[tuple[Agent, ...], ErrorInfo | None]:
+def _eligible(envelope: IntentEnvelope, catalog: Catalog) -> tuple[tuple[Agent, ...], ErrorInfo | None]:
     intent, options = envelope.intent, envelope.routing
-    found = registry.candidates(intent.name, intent.version)
+    found = catalog.candidates(intent.name, intent.version)
     listed = options.fallback if options.target is None else (options.target,)
     if not listed:
         return found, None if found else _nobody(envelope)
     able = {agent.name: agent for agent in found}
     steps: dict[Agent, None] = {}
     for name in listed:
-        agent = able.get(name) or _in_range(name, registry, intent)
+        agent = able.get(name) or _in_range(name, catalog, intent)
         if agent is None:
-            return (), _unable(name, registry, envelope, tuple(able))
+            return (), _unable(name, catalog, envelope, tuple(able))
         steps[agent] = None
     return tuple(steps), None
 
 
-def _in_range(reference: str, registry: Registry, intent: IntentRef) -> Agent | None:
+def _in_range(reference: str, catalog: Catalog, intent: IntentRef) -> Agent | None:
     """The agent that is meant by ``name@versions``; None if there is none, or the range cannot be read."""
     with contextlib.suppress(InvalidAgent):
-        return registry.find(reference, intent.name, intent.version)
+        return catalog.find(reference, intent.name, intent.version)
     return None
 
 
@@ -214,8 +215,8 @@ def _nobody(envelope: IntentEnvelope) -> ErrorInfo:
     )
 
 
-def _unable(name: str, registry: Registry, envelope: IntentEnvelope, able: tuple[str, ...]) -> ErrorInfo:
-    known = registry.get(name) is not None or registry.get(name.rpartition("@")[0]) is not None
+def _unable(name: str, catalog: Catalog, envelope: IntentEnvelope, able: tuple[str, ...]) -> ErrorInfo:
+    known = catalog.get(name) is not None or catalog.get(name.rpartition("@")[0]) is not None
     why = f"does not handle intent {envelope.intent.name!r}" if known else "is not registered"
     return ErrorInfo(
         code=ErrorCode.CAPABILITY_NOT_FOUND,

@@ -38,6 +38,8 @@ T = TypeVar("T")
 
 #: A point in time that never comes; see `Request.until_us`.
 NO_LIMIT: Final = -1
+#: The place of the control in a request.
+_CONTROL: Final = 5
 
 
 class Request(NamedTuple):
@@ -70,7 +72,6 @@ class Request(NamedTuple):
     holding: Holding = ()
     refusal: ErrorInfo | None = None
     in_flight: InFlight | None = None
-
     resumes: str | None = None
     until_us: int | None = None
 
@@ -89,6 +90,12 @@ class Request(NamedTuple):
             return None if self.until_us == NO_LIMIT else self.until_us
         deadline = self.envelope.deadline
         return None if deadline is None else round(deadline.timestamp() * 1_000_000)
+
+    def under(self, control: Control) -> Request:
+        """The same request with that control."""
+        if control is self.control:
+            return self
+        return Request._make((*self[:_CONTROL], control, *self[_CONTROL + 1 :]))
 
 
 class Recorder(RoutedSession, Protocol):
@@ -282,7 +289,7 @@ class IntentRouter:
 
     def route_request(self, request: Request) -> AgentResponse:
         """Routes a request whose payload is encoded already, such as a child intent's."""
-        request = request._replace(control=Control(request.control))
+        request = request.under(Control(request.control))
         if self._keys is not None and request.is_keyed:
             found = self._asked(request, self._keys, awaits=False).once()
             return found if isinstance(found, AgentResponse) else self.run(found.plan, request, found.session)
@@ -295,7 +302,7 @@ class IntentRouter:
         from intentusnet.routing.awaiting import finished
 
         control = Control(request.control)
-        request = request._replace(control=control)
+        request = request.under(control)
         if self._keys is not None and request.is_keyed:
             asked = self._asked(request, self._keys, awaits=True)
             found = await asked.once_async(self._hands.off_loop, control)
@@ -486,7 +493,7 @@ def _called(request: Request, control: Control, taken: Holding) -> Request:
     """The request of one call, which that stops and which has taken places there."""
     if taken:
         request = request._replace(holding=(*request.holding, *taken))
-    return request._replace(control=control)
+    return request.under(control)
 
 
 def check_waits_for(*agents: Agent) -> None:

@@ -62,6 +62,7 @@ FROM_ARGS, FROM_RESULT, ONLY_STRICT = EVERY[1:], EVERY[2:], EVERY[3:]
 #: The runtime of now, and which kinds are found by which strictnesses.
 CHANGES: dict[str, tuple[IntentusRuntime, Mapping[str, tuple[Strictness, ...]]]] = {
     "the agent's source": (runtime_of(lambda ctx: BASE(ctx) or None), {"environment": ONLY_STRICT}),
+    "a setting of the agent": (runtime_of(BASE, timeout=60.0), {"environment": ONLY_STRICT}),
     "an argument": (runtime_of(asks(("f", 1), ("g", 9))), {"arguments": FROM_ARGS}),
     "the answer": (
         runtime_of(asks(("f", 1), ("g", 2), answer=1)),

@@ -46,7 +46,7 @@ def test_a_record_tells_the_execution() -> None:
     assert len(record.children) == 1 and record.parent is None
     assert record.duration_us is not None and record.duration_us > 0
     assert record.closed_us == record.entries[-1].ts and record.opened_us == record.entries[0].ts
-    assert set(record.environment) == {"agents", "intentusnet", "policy", "python"}
+    assert set(record.environment) == {"agents", "config", "intentusnet", "policy", "python"}
     assert [attempt.agent for attempt in record.attempts] == ["a"]
     assert record.to_jsonl().count(b"\n") == len(record.entries)
 

@@ -139,7 +139,7 @@ def test_more_names_than_are_remembered_change_nothing() -> None:
             assert policy.decide(EnvelopeFacts("i", caller=name), agent).allowed is expected, round_
     assert not policy.decide(EnvelopeFacts("i", caller="x" * 5000), agent).allowed
 
-    cache = policy._caller._cache
+    cache = policy._caller
     assert len(cache) <= CACHED_VALUES
     assert max(map(len, cache)) <= CACHED_LENGTH
 

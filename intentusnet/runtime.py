@@ -114,6 +114,8 @@ class IntentusRuntime(Registering, Calling, Replaying):
             )
         check_in_flight(in_flight)
         self._sizes = Sizes(max_payload_bytes, max_payload_depth)
+        if limits is not None and not isinstance(limits, Limits):
+            raise ConfigurationError("limits make no sense", expected="Limits(...)", got=repr(limits))
         self.registry = Registry()
         self.clock = clock
         self.ids = ids

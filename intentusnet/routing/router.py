@@ -382,7 +382,7 @@ class IntentRouter:
                     ),
                     control,
                     self._hands.off_loop,
-                    self._limited(plan, request, observed),
+                    self._limited(request, observed) if plan.gated else None,
                 )
             else:
                 outcome = _denied(refusal)
@@ -460,12 +460,10 @@ class IntentRouter:
                 plan.agent(attempt), attempt, _called(request, stops, taken), session
             ),
             request.control or NEVER,
-            self._limited(plan, request, observed),
+            self._limited(request, observed) if plan.gated else None,
         )
 
-    def _limited(self, plan: Plan, request: Request, observed: Observed | None) -> Limited | None:
-        if not plan.gated:
-            return None
+    def _limited(self, request: Request, observed: Observed | None) -> Limited:
         queued = None if observed is None else observed.queued
         arrival = Arrival(request.envelope, request.control or NEVER, request.holding, queued)
         return Limited(self._gates, arrival, request.depth)

@@ -38,8 +38,16 @@ def test_threads_with_one_key_share_one_call(shop: Shop, threads: int) -> None:
     assert count(shop) == 1
 
 
-def test_tasks_with_one_key_share_one_call(shop: Shop) -> None:
-    """More of them than there are threads that wait for disks, and the loop goes on while they wait."""
+def test_tasks_with_one_key_share_one_call(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More of them than there are threads that wait for disks, and none waits in the thread of the loop."""
+    wait, pauses = threading.Event.wait, list[float]()
+
+    def noted(event: threading.Event, timeout: float | None = None) -> bool:
+        if timeout is not None and threading.current_thread() is threading.main_thread():
+            pauses.append(timeout)
+        return wait(event, timeout)
+
+    monkeypatch.setattr(threading.Event, "wait", noted)
 
     async def all_at_once() -> list[AgentResponse]:
         route = shop.runtime.route_async
@@ -52,6 +60,7 @@ def test_tasks_with_one_key_share_one_call(shop: Shop) -> None:
         return await asyncio.gather(*tasks)
 
     responses = asyncio.run(all_at_once())
+    assert pauses == []
     assert shop.calls == [5, 1]
     assert sum(not one.from_record for one in responses) == 1
     assert all(same(responses[0], one) for one in responses)

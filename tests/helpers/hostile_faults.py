@@ -52,7 +52,7 @@ FAULTS: dict[str, Callable[[], BaseException]] = {
     "deep": lambda: ValueError(nested(100_000)),
     "deep details": lambda: AgentFailure("x", details={"a": nested(100_000)}),
     "rather deep details": lambda: AgentFailure("x", details={"a": nested(190)}),
-    "odd name": lambda: type("\ud800", (Exception,), {})("x"),
+    "odd name": lambda: type("Odder", (Exception,), {"__qualname__": "\ud800"})("x"),
     "group": deep_group,
     "recursion": lambda: RecursionError("x"),
     "memory": lambda: MemoryError("x"),

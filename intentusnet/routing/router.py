@@ -292,7 +292,7 @@ class IntentRouter:
                     ),
                     control,
                     self._hands.off_loop,
-                    self._limited(plan, request, observed),
+                    self._limited(request, observed) if plan.gated else None,
                 )
             else:
                 outcome = _denied(refusal)
@@ -362,12 +362,10 @@ class IntentRouter:
                 plan.agent(attempt), attempt, _called(request, stops, taken), session
             ),
             request.control or NEVER,
-            self._limited(plan, request, observed),
+            self._limited(request, observed) if plan.gated else None,
         )
 
-    def _limited(self, plan: Plan, request: Request, observed: Observed | None) -> Limited | None:
-        if not plan.gated:
-            return None
+    def _limited(self, request: Request, observed: Observed | None) -> Limited:
         queued = None if observed is None else observed.queued
         arrival = Arrival(request.envelope, request.control or NEVER, request.holding, queued)
         return Limited(self._gates, arrival, request.depth)
@@ -393,7 +391,9 @@ class IntentRouter:
 
 def _called(request: Request, control: Control, taken: Holding) -> Request:
     """The request of one call, which that stops and which has taken places there."""
-    return request._replace(control=control, holding=(*request.holding, *taken))
+    if taken:
+        request = request._replace(holding=(*request.holding, *taken))
+    return request._replace(control=control)
 
 
 def check_waits_for(*agents: Agent) -> None:

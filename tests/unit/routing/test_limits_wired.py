@@ -27,6 +27,7 @@ from intentusnet import (
     Verdict,
     load_record,
 )
+from intentusnet.errors import ConfigurationError, InvalidAgent
 
 ONCE = Limits(rate=(Rate(per="agent", count=1),))
 
@@ -166,6 +167,22 @@ def test_a_replay_takes_the_verdicts_from_the_record(now: str, store: Any) -> No
     # Nor has the replay used anything up.
     if now == "as it was":
         assert replayed.route("x").ok
+
+
+@pytest.mark.parametrize("strategy", ["direct", "fallback", "parallel", "broadcast"])
+def test_every_depth_and_strictness_takes_them(strategy: str) -> None:
+    """Whether agents are run, taken from the record, or asked of the world; and without any agents, too."""
+    runtime = limited()
+    flaky = Flaky(runtime, a=["AGENT_ERROR"], b=["AGENT_ERROR", None])
+    limits = Limits(retry=Retry(on=("AGENT_ERROR",)), rate=(Rate(per="agent", count=2),))
+    flaky.add("a", rank=0, limits=limits, **READS)
+    flaky.add("b", rank=1, limits=limits, **READS)
+    response = runtime.route("x", strategy=strategy)
+    assert len(response.attempts) > len(record_of(runtime, response).plan_tree["steps"])
+    for options in ({"depth": "routing"}, {"depth": "live"}, {"strictness": "strict"}):
+        assert runtime.replay(response.execution_id, **options).verdict is Verdict.MATCH
+    nobody = IntentusRuntime(store=runtime.store)
+    assert nobody.replay(response.execution_id, depth="routing").verdict is Verdict.MATCH
 
 
 def test_a_record_without_limits_is_replayed_with_them() -> None:
@@ -344,6 +361,10 @@ def test_settings_are_refused_where_they_are_made() -> None:
     runtime = limited()
     runtime.agent("a", handles="x", limits=Limits(retry=Retry(within=timedelta(minutes=1))))(gives(1))
     definition = runtime.registry.get("a").definition
+    with pytest.raises(ConfigurationError, match="expected Limits"):
+        IntentusRuntime(limits={"retry": {}})
+    with pytest.raises(InvalidAgent, match="limits"):
+        runtime.agent("b", handles="x", limits=7)(gives(1))
     assert definition.limits is not None and definition.limits.retry is not None
     assert type(definition).model_validate_json(definition.model_dump_json()) == definition
 

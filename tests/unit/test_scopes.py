@@ -7,13 +7,7 @@ COLLECTING = """
 import gc, time
 from intentusnet import IntentusRuntime
 
-
-class Observes:
-    def after(self, envelope, response):
-        pass
-
-
-runtime = IntentusRuntime(capture=True, hooks=[Observes()])
+runtime = IntentusRuntime(capture=True)
 runtime.agent("agent", handles="x")(lambda payload: payload)
 runtime.route("x", [1])
 gc.callbacks.append(lambda phase, info: time.perf_counter())

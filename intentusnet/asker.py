@@ -24,7 +24,7 @@ from intentusnet.ids import SYSTEM_CLOCK, Clock, Ids
 from intentusnet.refusals import describe
 from intentusnet.response import AgentResponse
 from intentusnet.routing.drivers import OffLoop, concurrently
-from intentusnet.routing.router import Request
+from intentusnet.routing.request import Request
 from intentusnet.scopes import Scope, covered, entered, inside_effect
 from intentusnet.sizes import DEFAULT_SIZES, Sizes
 from intentusnet.tags import is_text

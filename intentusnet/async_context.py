@@ -31,7 +31,7 @@ from intentusnet.ids import SYSTEM_CLOCK
 from intentusnet.response import AgentResponse
 from intentusnet.routing.awaiting import concurrently
 from intentusnet.routing.bodies import call_awaiting, is_cancellation
-from intentusnet.routing.router import Request
+from intentusnet.routing.request import Request
 from intentusnet.scopes import covered, entered, inside_effect
 from intentusnet.transcript import Answer, Question, Session, Ticket
 

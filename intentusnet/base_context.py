@@ -28,7 +28,7 @@ from intentusnet.record import ParentLink
 from intentusnet.refusals import describe
 from intentusnet.response import AgentResponse, ErrorInfo
 from intentusnet.routing.isolation import until_us
-from intentusnet.routing.router import Request
+from intentusnet.routing.request import Request
 from intentusnet.scopes import inside_effect
 from intentusnet.sizes import admitted, written
 from intentusnet.transcript import Answer, Question, Session, attempt_scope

@@ -30,7 +30,7 @@ from intentusnet.envelope import Caller, IntentRef, RoutingStrategy
 from intentusnet.errors import ControlSignal, InvalidInput
 from intentusnet.response import AgentResponse
 from intentusnet.routing.bodies import call_inline
-from intentusnet.routing.router import Request
+from intentusnet.routing.request import Request
 from intentusnet.scopes import covered, entered, inside_effect
 from intentusnet.transcript import Answer, Session, Ticket
 

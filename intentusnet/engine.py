@@ -27,10 +27,12 @@ from intentusnet.replay.live import LiveSession, Opening, WriteAhead
 from intentusnet.replay.unrecorded import UnrecordedSession
 from intentusnet.response import AgentResponse
 from intentusnet.routing.control import Control
+from intentusnet.routing.hands import Recorder
 from intentusnet.routing.isolation import Call, Isolation
 from intentusnet.routing.limits.gates import Gates
 from intentusnet.routing.plan import Plan
-from intentusnet.routing.router import IntentRouter, Recorder, Request
+from intentusnet.routing.request import Request
+from intentusnet.routing.router import IntentRouter
 from intentusnet.sizes import Sizes
 from intentusnet.stores.base import ExecutionStore
 from intentusnet.transcript import Answer, Session

@@ -24,9 +24,10 @@ from intentusnet.refusals import describe
 from intentusnet.response import AgentResponse, ErrorCode, ErrorInfo, message_of, recordable_details
 from intentusnet.routing.control import Control
 from intentusnet.routing.guarding import PASSED, ask_guards, refused
+from intentusnet.routing.hands import Recorder
 from intentusnet.routing.observing import Observed
 from intentusnet.routing.plan import Plan
-from intentusnet.routing.router import Recorder, Request
+from intentusnet.routing.request import Request
 from intentusnet.scopes import entered
 from intentusnet.transcript import Answer
 

@@ -33,7 +33,8 @@ from intentusnet.routing.isolation import DEFAULT_MAX_ABANDONED, Abandoned, Isol
 from intentusnet.routing.keys import InFlight, Keys, check_in_flight
 from intentusnet.routing.limits.gates import Gates
 from intentusnet.routing.plan import Plan
-from intentusnet.routing.router import IntentRouter, Request
+from intentusnet.routing.request import Request
+from intentusnet.routing.router import IntentRouter
 from intentusnet.routing.spending import Spending
 from intentusnet.sizes import DEFAULT_MAX_PAYLOAD_BYTES, DEFAULT_MAX_PAYLOAD_DEPTH, Sizes
 from intentusnet.stores.base import ExecutionStore

@@ -22,7 +22,7 @@ from intentusnet.replay.recovering import waited_for
 from intentusnet.replay.replaying import replay_here
 from intentusnet.response import ErrorCode
 from intentusnet.routing.plan import recorded_refusal
-from intentusnet.routing.router import Request
+from intentusnet.routing.request import Request
 from intentusnet.runtime import IntentusRuntime
 from intentusnet.stores.memory import MemoryExecutionStore
 from intentusnet.stores.portable import load_record, save_record

@@ -25,7 +25,7 @@ from intentusnet.references import BOUND, Blob
 from intentusnet.replay.bodies import answered_body, asked_body, kept, kept_outcome
 from intentusnet.replay.unrecorded import Attempts, refused, stop_if_cancelled
 from intentusnet.routing.plan import Plan
-from intentusnet.routing.router import Request
+from intentusnet.routing.request import Request
 from intentusnet.routing.strategies import Outcome
 from intentusnet.stores.base import ExecutionStore
 from intentusnet.transcript import (

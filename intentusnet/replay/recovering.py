@@ -33,7 +33,8 @@ from intentusnet.replay.resume import ResumeSession, recovery_note
 from intentusnet.response import AgentResponse
 from intentusnet.routing.control import TASK_CANCELLED, Control
 from intentusnet.routing.plan import Plan
-from intentusnet.routing.router import NO_LIMIT, IntentRouter, Request
+from intentusnet.routing.request import NO_LIMIT, Request
+from intentusnet.routing.router import IntentRouter
 from intentusnet.stores.base import ExecutionStore
 from intentusnet.stores.custody import still_running
 from intentusnet.transcript import Answer, Question

@@ -29,7 +29,8 @@ from intentusnet.routing.drivers import drive
 from intentusnet.routing.guarding import refusal_on_record
 from intentusnet.routing.limits.gates import Holding
 from intentusnet.routing.plan import Plan
-from intentusnet.routing.router import IntentRouter, Request, check_waits_for
+from intentusnet.routing.request import Request
+from intentusnet.routing.router import IntentRouter, check_waits_for
 from intentusnet.routing.strategies import Outcome
 from intentusnet.transcript import Answer, attempt_scope
 

@@ -11,7 +11,7 @@ from intentusnet.ids import Clock
 from intentusnet.record import usage_of
 from intentusnet.response import ErrorCode, ErrorInfo
 from intentusnet.routing.plan import Plan
-from intentusnet.routing.router import Request
+from intentusnet.routing.request import Request
 from intentusnet.routing.strategies import Outcome
 from intentusnet.transcript import (
     ACTING_KINDS,

@@ -20,7 +20,7 @@ from intentusnet.ids import Clock
 from intentusnet.response import ErrorCode, ErrorInfo
 from intentusnet.routing.control import NEVER, TASK_CANCELLED, Control
 from intentusnet.routing.observing import Observed
-from intentusnet.routing.router import Request
+from intentusnet.routing.request import Request
 from intentusnet.stores.custody import LOOK_EVERY
 from intentusnet.transcript import Answer, Session
 

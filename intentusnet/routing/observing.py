@@ -26,8 +26,9 @@ from intentusnet.events import (
 )
 from intentusnet.ids import Clock
 from intentusnet.response import AgentResponse, message_of
+from intentusnet.routing.hands import Recorder
 from intentusnet.routing.plan import Plan
-from intentusnet.routing.router import Recorder, Request
+from intentusnet.routing.request import Request
 from intentusnet.routing.strategies import Outcome
 from intentusnet.transcript import ADMISSION, RETRY, Answer, Door, Question, Ticket, attempt_of, retry_of
 

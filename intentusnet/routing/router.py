@@ -1,12 +1,9 @@
 """`IntentRouter`: from an envelope to a response, by plan, session and driver."""
 
-# Over 400 lines: the seams to sessions, agents and hooks stand beside the router that needs them.
-
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from intentusnet import values
 from intentusnet.agents import Agent
@@ -16,202 +13,27 @@ from intentusnet.events import Origin
 from intentusnet.log.durability import Durability
 from intentusnet.policy.engine import Policy
 from intentusnet.policy.facts import Budgets, recorded_budget
-from intentusnet.record import ExecutionRecord, ParentLink
+from intentusnet.record import ExecutionRecord
 from intentusnet.registry import Registry
 from intentusnet.response import AgentResponse, AttemptSummary, ErrorInfo
 from intentusnet.routing.attempts import Limited
 from intentusnet.routing.control import NEVER, TASK_CANCELLED, Control
 from intentusnet.routing.drivers import drive
 from intentusnet.routing.guarding import refusal_on_record
+from intentusnet.routing.hands import Hands, Hooked, Observed, Opened, Recorder
 from intentusnet.routing.keys import InFlight, Keyed, Keys
 from intentusnet.routing.limits.gates import Arrival, Gates, Holding
 from intentusnet.routing.plan import Plan, make_plan, recorded_refusal, refused_plan
+from intentusnet.routing.request import Request
 from intentusnet.routing.spending import Spending
 from intentusnet.routing.strategies import Outcome
 from intentusnet.sizes import DEFAULT_SIZES, Sizes, admitted
-from intentusnet.transcript import Answer, RoutedSession, Session
+from intentusnet.transcript import RoutedSession
 
 if TYPE_CHECKING:
-    from asyncio import Future
+    pass
 
 T = TypeVar("T")
-
-#: A point in time that never comes; see `Request.until_us`.
-NO_LIMIT: Final = -1
-#: The place of the control in a request.
-_CONTROL: Final = 5
-
-
-class Request(NamedTuple):
-    """One execution to be made.
-
-    Attributes:
-        envelope: what is asked for.
-        payload: its payload, encoded.
-        parent: which question of which execution asks for it.
-        depth: how many executions it is nested in.
-        durability: "disk", "os" or "async" for this execution; None for the store's own.
-        control: whether it may go on: its own once it is under way, before that the one of who asks for it.
-            None where nobody can stop it, as in a replay.
-        holding: the limits in which it, or who asks for it, has a place.
-        refusal: why its payload is refused at the door; then `payload` is what stands for it in the record.
-        in_flight: whether it waits, or is refused, while an execution with its idempotency key is under way;
-            None for the runtime's own choice.
-        resumes: the interrupted execution that is to be brought to its end instead of making another one.
-        until_us: of an execution that is resumed for the one that had asked for it, when the time is up that
-            this one has now, in microseconds since 1970-01-01 UTC, or `NO_LIMIT`: it stands for the deadline
-            on record. None for the envelope's deadline.
-    """
-
-    envelope: IntentEnvelope
-    payload: bytes
-    parent: ParentLink | None = None
-    depth: int = 0
-    durability: Durability | None = None
-    control: Control | None = None
-    holding: Holding = ()
-    refusal: ErrorInfo | None = None
-    in_flight: InFlight | None = None
-    resumes: str | None = None
-    until_us: int | None = None
-
-    @property
-    def is_keyed(self) -> bool:
-        """Whether it has an idempotency key that counts: that of a child is only handed to its agents.
-
-        Nor does that of a request which is refused at the door, so that nobody is called for it.
-        """
-        return self.parent is None and self.refusal is None and self.envelope.idempotency_key is not None
-
-    @property
-    def deadline_us(self) -> int | None:
-        """When its time is up, in microseconds since 1970-01-01 UTC; None if it has no limit."""
-        if self.until_us is not None:
-            return None if self.until_us == NO_LIMIT else self.until_us
-        deadline = self.envelope.deadline
-        return None if deadline is None else round(deadline.timestamp() * 1_000_000)
-
-    def under(self, control: Control) -> Request:
-        """The same request with that control."""
-        if control is self.control:
-            return self
-        return Request._make((*self[:_CONTROL], control, *self[_CONTROL + 1 :]))
-
-
-class Recorder(RoutedSession, Protocol):
-    """A session that an execution of the router runs in."""
-
-    def close(self, outcome: Outcome) -> str | None:
-        """Ends the execution; returns the fingerprint if it was recorded."""
-        ...
-
-    def abandon(self, fault: BaseException) -> None:
-        """Ends the execution without an outcome, because of what was raised."""
-        ...
-
-    @property
-    def usage(self) -> Mapping[str, float]:
-        """What its agents have told that they used up (`Context.usage`), by name."""
-        ...
-
-    @property
-    def attempts(self) -> tuple[tuple[str, Answer], ...]:
-        """Each call of an agent and its answer: in the plan's order, retries behind what they repeat."""
-        ...
-
-
-class Opened(NamedTuple):
-    """An execution that has begun, and is to be run."""
-
-    plan: Plan
-    session: Recorder
-
-
-class Hands(Protocol):
-    """What the router does not do itself."""
-
-    def open_session(self, request: Request, plan: Plan) -> Recorder:
-        """Opens the session of an execution: where answers come from, and where they are written."""
-        ...
-
-    def ended(self, execution_id: str) -> None:
-        """Takes note that an execution is under way no longer, whether it was recorded or not."""
-        ...
-
-    def recorded(self, execution_id: str) -> None:
-        """Takes note that an execution is on record, from its beginning to its end."""
-        ...
-
-    def call_agent(self, agent: Agent, attempt: int, request: Request, session: Session) -> Answer:
-        """Calls an agent in a session, and says how it ended."""
-        ...
-
-    async def recorded_async(self, execution_id: str) -> None:
-        """The same for asynchronous callers."""
-        ...
-
-    async def call_agent_async(
-        self, agent: Agent, attempt: int, request: Request, session: Session
-    ) -> Answer:
-        """The same for asynchronous callers, and agents."""
-        ...
-
-    def off_loop(self, function: Callable[[], T]) -> Future[T]:
-        """See `OffLoop`."""
-        ...
-
-
-class Observed(Recorder, Protocol):
-    """A session of an execution whose observers are told what happens in it."""
-
-    def queued(self, agent: str | None, place: int, estimate: int) -> None:
-        """Somebody has to wait; see `Arrival`."""
-        ...
-
-    def closed(self, response: Callable[[], AgentResponse]) -> None:
-        """The execution has its end. The response is made for each observer anew."""
-        ...
-
-    def interrupted(self, fault: BaseException) -> None:
-        """The execution ends without an outcome."""
-        ...
-
-    async def closed_async(self, response: Callable[[], AgentResponse]) -> None:
-        """The same for asynchronous callers."""
-        ...
-
-    async def interrupted_async(self, fault: BaseException) -> None:
-        """The same for asynchronous callers."""
-        ...
-
-
-class Hooked(Protocol):
-    """The hooks of a runtime, as a router knows them."""
-
-    @property
-    def guards(self) -> Sequence[str]:
-        """The names of those who are asked before anybody is called."""
-        ...
-
-    def check_awaited(self) -> None:
-        """Refuses hooks that have to be awaited.
-
-        Raises:
-            ConfigurationError: there are some.
-        """
-        ...
-
-    def admit(self, request: Request, session: Recorder) -> bytes | None:
-        """Asks the guards; returns the encoded error of the first refusal."""
-        ...
-
-    async def admit_async(self, request: Request, session: Recorder) -> bytes | None:
-        """The same for asynchronous callers."""
-        ...
-
-    def observe(self, session: Recorder, request: Request, plan: Plan, origin: Origin) -> Observed:
-        """The session of an execution with its observers, who are told that it has begun."""
-        ...
 
 
 class IntentRouter:

@@ -23,7 +23,7 @@ from intentusnet.record import ParentLink
 from intentusnet.response import ErrorInfo
 from intentusnet.routing.control import Control
 from intentusnet.routing.isolation import Call, pause, until_us
-from intentusnet.routing.router import Request
+from intentusnet.routing.request import Request
 from intentusnet.stores.custody import LOOK_EVERY
 from intentusnet.transcript import ACTING_KINDS, Answer, Ticket
 from intentusnet.workers.pool import Worker

@@ -34,7 +34,7 @@ from intentusnet.errors import BranchCancelled, ConfigurationError, ControlSigna
 from intentusnet.ids import SYSTEM_CLOCK, SYSTEM_IDS
 from intentusnet.importable import Importable
 from intentusnet.response import AgentResponse
-from intentusnet.routing.router import Request
+from intentusnet.routing.request import Request
 from intentusnet.sizes import Sizes
 from intentusnet.transcript import ACTING_KINDS, Answer, Question, Ticket
 from intentusnet.workers.wire import (

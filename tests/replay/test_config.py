@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from intentusnet import ExecutionRecord, IntentusRuntime, MemoryExecutionStore, Verdict
+from intentusnet import ExecutionRecord, IntentusRuntime, Limits, MemoryExecutionStore, Retry, Verdict
 from intentusnet.capture import Redaction, capture
 
 
@@ -35,6 +35,10 @@ OTHERS: dict[str, Callable[[], IntentusRuntime]] = {
     "max_depth": lambda: runtime_of(max_depth=3),
     "max_abandoned": lambda: runtime_of(max_abandoned=3),
     "max_workers": lambda: runtime_of(max_workers=3),
+    "max_payload_bytes": lambda: runtime_of(max_payload_bytes=1000),
+    "max_payload_depth": lambda: runtime_of(max_payload_depth=3),
+    "limits": lambda: runtime_of(limits=Limits(retry=Retry(attempts=2))),
+    "limits of an agent": lambda: runtime_of({"limits": Limits(retry=Retry(attempts=2))}),
     "capture": lambda: runtime_of(capture=["clock"]),
     "other captures": lambda: runtime_of(capture=["clock", "chance"]),
     "headers": lambda: runtime_of(capture=capture("clock", headers=["x-tenant"])),
@@ -87,11 +91,12 @@ def test_it_is_the_digest_that_the_format_describes() -> None:
     """Anybody can make it from the settings, with a JSON library and SHA-256."""
     agent = {
         "capabilities": [{"intent": "x", "versions": "*"}],
-        "idempotent": False, "isolation": "inline", "name": "a", "rank": 0, "remote": False,
+        "idempotent": False, "isolation": "inline", "limits": None, "name": "a", "rank": 0, "remote": False,
         "side_effect": "read_only", "timeout": None, "version": "1.0",
     }  # fmt: skip
     settings = {
-        "capture": None, "max_abandoned": 16, "max_depth": 16, "max_workers": 32, "write_ahead": "calls",
+        "capture": None, "limits": None, "max_abandoned": 16, "max_depth": 16,
+        "max_payload_bytes": 16 * 2**20, "max_payload_depth": 64, "max_workers": 32, "write_ahead": "calls",
     }  # fmt: skip
     text = json.dumps({"agents": [agent], "runtime": settings}, sort_keys=True, separators=(",", ":"))
     assert config_of(runtime_of()) == hashlib.sha256(text.encode()).hexdigest()

@@ -70,21 +70,6 @@ def test_an_execution_that_cannot_be_opened_is_not_under_way() -> None:
     assert runtime._engine._running == {}
 
 
-def test_a_wish_that_came_too_late_is_taken_back(tmp_path: Path) -> None:
-    """Another process asks for an execution that ends before it has looked again: no file stays behind."""
-    with IntentusRuntime(store=tmp_path / "store") as runtime:
-        assert runtime.store is not None
-
-        @runtime.agent("a", handles="x")
-        def agent(ctx: Context) -> None:
-            assert runtime.store is not None
-            runtime.store.custody.ask_to_stop(ctx.execution_id, "too late")
-
-        response = runtime.route("x")
-        assert response.ok
-        assert runtime.store.custody.wants_stopped(response.execution_id) is None
-
-
 @pytest.mark.parametrize("elsewhere", [True, False])
 def test_an_execution_that_is_resumed_can_be_cancelled(tmp_path: Path, elsewhere: bool) -> None:
     """By its id, here and from elsewhere; what was wished before it was interrupted does not count."""

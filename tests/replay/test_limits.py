@@ -87,7 +87,7 @@ def test_a_changed_limit_is_a_changed_environment() -> None:
     response = before.route("x")
     replays(after, response)
     strict = after.replay(response.execution_id, strictness="strict")
-    assert [(d.kind, d.pointer) for d in strict.divergences] == [("environment", "/limits")]
+    assert [(d.kind, d.pointer) for d in strict.divergences] == [("environment", "/config")]
     assert before.replay(response.execution_id, strictness="strict").verdict is Verdict.MATCH
 
 

@@ -80,6 +80,7 @@ NAMES = [
 
 #: Methods of the runtime that have a file of their own.
 RECOVERING = {
+    "awaits": None,
     "fork": "self, execution_id, at, answer",
     "fork_async": "self, execution_id, at, answer",
     "recover": "self",

@@ -10,7 +10,7 @@ from intentusnet import Limits, Retry, values
 from intentusnet.errors import BranchCancelled
 from intentusnet.routing.attempts import agent_question
 from intentusnet.routing.control import Control
-from intentusnet.routing.router import Request
+from intentusnet.routing.request import Request
 from intentusnet.transcript import LIMITS, RETRY, Answer, admission_question
 
 FAILED = Answer(

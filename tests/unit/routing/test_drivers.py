@@ -16,7 +16,7 @@ from intentusnet import (
     Verdict,
 )
 from intentusnet.errors import BranchCancelled
-from intentusnet.routing.router import Request
+from intentusnet.routing.request import Request
 from intentusnet.routing.strategies import Outcome
 from intentusnet.transcript import Answer, Question, Ticket
 

@@ -388,8 +388,6 @@ class FileExecutionStore:
 
 
 _NO_STORE: Final = "There is no store yet: it comes into being when something is recorded."
-
-
 _ALL: weakref.WeakSet[FileExecutionStore] = weakref.WeakSet()
 
 

@@ -725,7 +725,7 @@ def test_what_is_no_hook_is_refused(hook: Any, where: str) -> None:
     assert raised.value.expected and (raised.value.got or raised.value.hint)
 
 
-@pytest.mark.parametrize("hooks", [None, 3, "hooks", Watching()], ids=repr)
+@pytest.mark.parametrize("hooks", [None, 3, "hooks", Watching()], ids=lambda value: type(value).__name__)
 def test_hooks_are_a_list(hooks: Any) -> None:
     """A single hook, or nothing, is told apart from a list of them."""
     with pytest.raises(ConfigurationError, match="hooks are given as a list"):

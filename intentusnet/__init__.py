@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from intentusnet.envelope import Caller, IntentEnvelope, IntentRef, RoutingOptions, RoutingStrategy
     from intentusnet.errors import AgentFailure, IntentusError, ReplayWarning
     from intentusnet.ids import ManualClock, SeededIds
+    from intentusnet.limits import Breaker, Concurrency, Limits, Rate, Retry, RetryBudget
     from intentusnet.log.backlog import AsyncBound
     from intentusnet.record import ExecutionRecord
     from intentusnet.replay.diff import Difference, diff_records
@@ -38,8 +39,10 @@ __all__ = [
     "AsyncBound",
     "AsyncContext",
     "AttemptSummary",
+    "Breaker",
     "Caller",
     "Capability",
+    "Concurrency",
     "Context",
     "Depth",
     "Difference",
@@ -55,14 +58,18 @@ __all__ = [
     "IntentusError",
     "IntentusRuntime",
     "Interrupted",
+    "Limits",
     "ManualClock",
     "MemoryExecutionStore",
     "Page",
     "Query",
+    "Rate",
     "RecoveryRule",
     "Redaction",
     "ReplayReport",
     "ReplayWarning",
+    "Retry",
+    "RetryBudget",
     "RoutingOptions",
     "RoutingStrategy",
     "Row",
@@ -84,6 +91,7 @@ _HOMES: Final = {
     "effects": ("effect",),
     "envelope": ("Caller", "IntentEnvelope", "IntentRef", "RoutingOptions", "RoutingStrategy"),
     "errors": ("AgentFailure", "IntentusError", "ReplayWarning"),
+    "limits": ("Breaker", "Concurrency", "Limits", "Rate", "Retry", "RetryBudget"),
     "log.backlog": ("AsyncBound",),
     "ids": ("ManualClock", "SeededIds"),
     "record": ("ExecutionRecord",),

@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from intentusnet.codecs import PLAIN, Codec, codec_for
 from intentusnet.errors import InvalidAgent
 from intentusnet.importable import check_nameable
+from intentusnet.limits import Limits
 
 SideEffect = Literal["read_only", "reversible", "irreversible"]
 Isolation = Literal["inline", "thread", "process"]
@@ -107,6 +108,7 @@ class AgentDefinition(BaseModel):
         timeout: seconds that one call may take; None for no limit but the envelope's deadline.
         isolation: what stops a call that takes longer: nothing but its own questions ("inline"), its thread
             is left behind ("thread"), its process is killed ("process"). See docs/timeouts.md.
+        limits: how often, how many at once, and how soon again it is called. See docs/limits.md.
         description: one line for people.
         input_schema, output_schema: JSON Schema of payload and answer.
     """
@@ -122,6 +124,7 @@ class AgentDefinition(BaseModel):
     idempotent: bool = False
     timeout: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     isolation: Isolation = "inline"
+    limits: Limits | None = None
     description: str = ""
     input_schema: dict[str, Any] = {}
     output_schema: dict[str, Any] = {}
@@ -211,6 +214,7 @@ def define_agent(
     idempotent: bool = False,
     timeout: float | None = None,
     isolation: Isolation = "inline",
+    limits: Limits | None = None,
     description: str | None = None,
     scope: Mapping[str, Any] | None = None,
 ) -> Agent:
@@ -221,7 +225,7 @@ def define_agent(
         handler: the function takes the payload, a context (a parameter that is called ``ctx`` or ``context``,
             or is annotated as one), or both; a class is instantiated without arguments.
         handles: intent patterns, each ``pattern`` or ``pattern@versions``.
-        version, rank, remote, side_effect, idempotent, timeout, isolation, description: see
+        version, rank, remote, side_effect, idempotent, timeout, isolation, limits, description: see
             `AgentDefinition`.
         scope: names for forward references that the handler's module does not know.
 
@@ -247,6 +251,7 @@ def define_agent(
             idempotent=idempotent,
             timeout=timeout,
             isolation=isolation,
+            limits=limits,
             description=(documented or "").strip().partition("\n")[0],
             input_schema=taken.schema(),
             output_schema=given.schema(),

@@ -241,6 +241,7 @@ class BaseContext(Asker):
             own.depth + 1,
             own.durability,
             own.control,
+            own.holding,
         )
 
     def _stream(self, name: str | None) -> Random:

@@ -28,6 +28,7 @@ from intentusnet.replay.unrecorded import UnrecordedSession
 from intentusnet.response import AgentResponse
 from intentusnet.routing.control import Control
 from intentusnet.routing.isolation import Call, Isolation
+from intentusnet.routing.limits.gates import Gates
 from intentusnet.routing.plan import Plan
 from intentusnet.routing.router import IntentRouter, Recorder, Request
 from intentusnet.stores.base import ExecutionStore
@@ -62,6 +63,7 @@ class Engine:
         write_ahead: see `IntentusRuntime`.
         isolation: runs the agents.
         max_workers: so many processes may run agents.
+        gates: the limits.
     """
 
     #: Set by the runtime: the two need each other.
@@ -79,10 +81,12 @@ class Engine:
         isolation: Isolation,
         max_workers: int,
         environments: Environments,
+        gates: Gates,
     ) -> None:
         self.isolation = isolation
         isolation.in_process = self._call_in_process
         self.environments = environments
+        self.gates = gates
         self.world = World(
             clock, ids, environ, self._route_child, self._route_child_async, self.off_loop, capture, redacted
         )
@@ -232,6 +236,7 @@ class Engine:
         self._running = {}
         self._pool = None
         self.isolation.after_fork()
+        self.gates.after_fork()
 
     def _route_child(self, request: Request) -> AgentResponse:
         loop = _loop.get()

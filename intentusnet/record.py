@@ -167,7 +167,7 @@ class ExecutionRecord:
 
     @property
     def attempts(self) -> tuple[AttemptSummary, ...]:
-        """Each call of an agent, and how it ended: in the order of the plan, retries behind what they repeat."""
+        """Each call of an agent, and how it ended: in the plan's order, retries behind what they repeat."""
         steps = len(self.plan_tree["steps"])
         asked = (q for q in self.questions if q.kind == "agent")
         calls = sorted(asked, key=lambda q: turn_of(q.ordinal, steps))

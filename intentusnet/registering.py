@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 from intentusnet.agents import Capability, Isolation, SideEffect, define_agent
+from intentusnet.limits import Limits
 from intentusnet.registry import Registry
 
 Handler = TypeVar("Handler")
@@ -29,6 +30,7 @@ class Registering:
         idempotent: bool = False,
         timeout: float | None = None,
         isolation: Isolation = "inline",
+        limits: Limits | None = None,
         description: str | None = None,
     ) -> Callable[[Handler], Handler]:
         """Registers the decorated function, or class with a ``handle`` method, as an agent.
@@ -50,6 +52,8 @@ class Registering:
             timeout: seconds that one call may take.
             isolation: what stops a call whose time is up: "inline" (nothing but its own questions), "thread"
                 (it is left behind) or "process" (it is killed). See docs/timeouts.md.
+            limits: how often, how many at once, and how soon again it is called; what is left out is as the
+                runtime's limits say. See docs/limits.md.
             description: one line for people; the docstring's first line unless given.
 
         Raises:
@@ -71,6 +75,7 @@ class Registering:
                     idempotent=idempotent,
                     timeout=timeout,
                     isolation=isolation,
+                    limits=limits,
                     description=description,
                     scope=scope,
                 )

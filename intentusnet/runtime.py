@@ -14,6 +14,7 @@ from intentusnet.engine import DEFAULT_MAX_WORKERS, Engine
 from intentusnet.envelope import IntentEnvelope
 from intentusnet.errors import ConfigurationError
 from intentusnet.ids import SYSTEM_CLOCK, SYSTEM_IDS, Clock, Ids
+from intentusnet.limits import Limits
 from intentusnet.policy import (
     NO_POLICY,
     Policy,
@@ -28,6 +29,7 @@ from intentusnet.replay.environment import Environments
 from intentusnet.replay.live import Opening, WriteAhead
 from intentusnet.replay.replaying import Replaying
 from intentusnet.routing.isolation import DEFAULT_MAX_ABANDONED, Abandoned, Isolation
+from intentusnet.routing.limits.gates import Gates
 from intentusnet.routing.plan import Plan
 from intentusnet.routing.router import IntentRouter, Request
 from intentusnet.routing.spending import Spending
@@ -58,6 +60,8 @@ class IntentusRuntime(Registering, Calling, Replaying):
             have to be cut off, too, are not called. See docs/timeouts.md.
         max_workers: so many processes may run agents whose isolation is "process"; while all of them do, such
             agents are not called.
+        limits: how often, and how many at once, executions are made and agents called; retries and breakers
+            of agents that have none of their own. See docs/limits.md.
 
     Raises:
         InvalidPolicy: the policy is malformed.
@@ -78,6 +82,7 @@ class IntentusRuntime(Registering, Calling, Replaying):
         verify_replay: bool = False,
         max_abandoned: int = DEFAULT_MAX_ABANDONED,
         max_workers: int = DEFAULT_MAX_WORKERS,
+        limits: Limits | None = None,
     ) -> None:
         if write_ahead not in ("calls", "effects"):
             raise ConfigurationError(
@@ -118,13 +123,15 @@ class IntentusRuntime(Registering, Calling, Replaying):
             write_ahead=write_ahead,
             isolation=Isolation(clock, max_abandoned),
             max_workers=max_workers,
-            environments=Environments(compiled),
+            environments=Environments(compiled, limits),
+            gates=Gates(limits, clock),
         )
         self._router = self._engine.router = IntentRouter(
             self.registry,
             compiled,
             self._engine,
             max_depth=max_depth,
+            gates=self._engine.gates,
             spending=Spending(compiled.budgets, self.store, clock) if compiled.budgets else None,
         )
         self._world, self._environments = self._engine.world, self._engine.environments
@@ -166,6 +173,7 @@ class IntentusRuntime(Registering, Calling, Replaying):
             verify_replay=self._engine.on_recorded is not None,
             max_abandoned=self._max_abandoned,
             max_workers=self._max_workers,
+            limits=self._engine.gates.limits,
         )
         other.registry.copy(self.registry)
         return other

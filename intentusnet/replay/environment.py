@@ -1,4 +1,4 @@
-"""The environment of an execution: versions and digests of what decides and runs it."""
+"""The environment of an execution: versions and digests of what decides, limits and runs it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from intentusnet import values
 from intentusnet.agents import Agent
+from intentusnet.limits import Limits
 from intentusnet.policy.engine import Policy
 from intentusnet.routing.plan import Plan
 
@@ -22,10 +23,12 @@ class Environments:
 
     Args:
         policy: the policy in force.
+        limits: the runtime's.
     """
 
-    def __init__(self, policy: Policy) -> None:
+    def __init__(self, policy: Policy, limits: Limits | None = None) -> None:
         self._policy = policy
+        self._limits = limits
         self._encoded: dict[tuple[Agent, ...], bytes] = {}
 
     def encoded(self, plan: Plan) -> bytes:
@@ -37,6 +40,7 @@ class Environments:
                 {
                     "agents": {agent.name: agent.digest for agent in agents},
                     "intentusnet": package_version(),
+                    **self._limited(agents),
                     "policy": self._policy.digest,
                     "python": platform.python_version(),
                 }
@@ -45,6 +49,12 @@ class Environments:
                 self._encoded.clear()
             self._encoded[agents] = encoded
         return encoded
+
+    def _limited(self, agents: tuple[Agent, ...]) -> dict[str, str]:
+        """A digest of the limits, the runtime's and the agents'; nothing where there are none."""
+        settings = {"": self._limits, **{agent.name: agent.definition.limits for agent in agents}}
+        told = {name: limits.model_dump_json() for name, limits in settings.items() if limits is not None}
+        return {"limits": values.digest(values.dumps(told))} if told else {}
 
     def tree(self, plan: Plan) -> Mapping[str, Any]:
         """The same as a raw tree."""

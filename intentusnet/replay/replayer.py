@@ -25,6 +25,7 @@ from intentusnet.replay.strictness import AGENTS_AGAIN, Depth, Reach, Strictness
 from intentusnet.replay.tripwire import watched
 from intentusnet.routing.control import Control
 from intentusnet.routing.drivers import drive
+from intentusnet.routing.limits.gates import Holding
 from intentusnet.routing.plan import Plan
 from intentusnet.routing.router import IntentRouter, Request, check_waits_for
 from intentusnet.routing.strategies import Outcome
@@ -225,7 +226,7 @@ def _no_code() -> None:
 def _run(replay: _Replay, world: World) -> Outcome | None:
     plan, session = replay.plan, replay.session
 
-    def invoke(attempt: int, _: Control) -> Answer:
+    def invoke(attempt: int, _: Control, _held: Holding) -> Answer:
         agent: Agent = plan.agent(attempt)
         check_waits_for(agent)
         with replay.watched(attempt):
@@ -243,7 +244,7 @@ async def _run_async(replay: _Replay, world: World) -> Outcome | None:
 
     plan, session, request = replay.plan, replay.session, replay.request
 
-    async def invoke(attempt: int, _: Control) -> Answer:
+    async def invoke(attempt: int, _: Control, _held: Holding) -> Answer:
         agent: Agent = plan.agent(attempt)
 
         def called() -> Answer:

@@ -11,25 +11,36 @@ import asyncio
 import contextlib
 import contextvars
 import threading
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Sequence
 from typing import Any, TypeVar
 
 from intentusnet import values
 from intentusnet.errors import BranchCancelled
-from intentusnet.routing.control import Control
-from intentusnet.routing.drivers import SIGNALS, OffLoop, agent_question, lost, race_question
+from intentusnet.ids import SYSTEM_CLOCK
+from intentusnet.routing.attempts import Call, Called, Limited, agent_question, calls, execution
+from intentusnet.routing.control import LOOK_EVERY, Control
+from intentusnet.routing.drivers import SIGNALS, Command, OffLoop, Result, lost, race_question
+from intentusnet.routing.limits.gates import Holding
+from intentusnet.routing.limits.passage import Wait
 from intentusnet.routing.plan import Plan
-from intentusnet.routing.strategies import Attempts, Finished, Outcome, route
-from intentusnet.transcript import Answer, Session
+from intentusnet.routing.strategies import Attempts, Ended, Finished, Outcome, route
+from intentusnet.transcript import Answer, RoutedSession
 
 T = TypeVar("T")
 
-#: Calls the agent of attempt k, which that stops, and says how it ended.
-InvokeAsync = Callable[[int, Control], Awaitable[Answer]]
+#: Calls the agent of attempt k, which that stops and which has taken places there, and says how it ended.
+InvokeAsync = Callable[[int, Control, Holding], Awaitable[Answer]]
+#: Makes the calls of a step, which that stops.
+MakeAsync = Callable[[int, Control], Coroutine[Any, Any, Ended]]
 
 
 async def drive_async(
-    plan: Plan, session: Session, invoke: InvokeAsync, control: Control, off_loop: OffLoop
+    plan: Plan,
+    session: RoutedSession,
+    invoke: InvokeAsync,
+    control: Control,
+    off_loop: OffLoop,
+    limited: Limited | None = None,
 ) -> Outcome:
     """Runs the core of a plan to its end.
 
@@ -39,78 +50,123 @@ async def drive_async(
         invoke: calls the agent of an attempt; asked only if the session has no answer.
         control: stops the execution; the task that runs this stops it, too, by being cancelled.
         off_loop: calls what may wait for a disk.
+        limited: the limits of now, where the plan is gated; None if nothing of them is to be asked.
     """
 
-    async def attempt(number: int, control: Control) -> Answer:
-        question = agent_question(plan, number)
+    async def called(command: Call | Wait) -> Called | None:
+        if isinstance(command, Wait):
+            await _wait(command, control)
+            return None
+        question, stops = agent_question(plan, command.attempt), command.control
         if session.waits and question.side_effect != "read_only":
-            ticket = await finished(off_loop(lambda: session.begin(question)), control)
+            ticket = await finished(off_loop(lambda: session.begin(question)), stops)
         else:
             ticket = session.begin(question)
         if ticket.answer is not None:
-            return ticket.answer
-        return session.end(ticket, await invoke(number, control))
+            return Called(ticket.answer, made=False)
+        return Called(session.end(ticket, await invoke(*command)), made=True)
 
-    core = route(plan)
+    async def make(step: int, stops: Control) -> Ended:
+        if plan.gated:
+            return await _run(calls(plan, step, session, limited, stops), called)
+        made = await called(Call(step, stops))
+        assert made is not None
+        return Ended(step, made.answer)
+
+    async def perform(command: Attempts | Wait) -> Finished | None:
+        if isinstance(command, Wait):
+            await _wait(command, control)
+            return None
+        return await _made(command, plan, session, make, control)
+
+    if plan.gated:
+        return await _run(execution(plan, session, limited), perform)
+    return await _run(route(plan), perform)
+
+
+async def _run(core: Generator[Command, Result, T], perform: Callable[[Command], Awaitable[Any]]) -> T:
+    """Runs a core to its end. If something unwinds it, it gives back what it holds."""
     try:
         command = next(core)
         while True:
-            command = core.send(await _perform(command, plan, session, attempt, control))
+            command = core.send(await perform(command))
     except StopIteration as stop:
-        outcome: Outcome = stop.value
-        return outcome
+        result: T = stop.value
+        return result
+    finally:
+        core.close()
 
 
-async def _perform(
-    command: Attempts, plan: Plan, session: Session, attempt: InvokeAsync, control: Control
+async def _wait(command: Wait, control: Control) -> None:
+    """Waits as it is told, and keeps no loop waiting; a task that is cancelled cancels its execution."""
+    if command.clock is not SYSTEM_CLOCK:
+        command.clock.sleep(command.seconds)
+        await asyncio.sleep(0)
+        return
+    loop = asyncio.get_running_loop()
+    woken, end = loop.create_future(), loop.time() + command.seconds
+
+    def wake() -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed, and nobody waits any longer
+            loop.call_soon_threadsafe(woken.cancel)
+
+    with command.control.wakes(wake):
+        while not woken.done() and loop.time() < end:
+            try:
+                await asyncio.wait((woken,), timeout=min(end - loop.time(), LOOK_EVERY))
+            except asyncio.CancelledError:
+                control.cancel_by_task()
+            command.control.check()
+    woken.cancel()
+
+
+async def _made(
+    command: Attempts, plan: Plan, session: RoutedSession, make: MakeAsync, control: Control
 ) -> Finished:
     if command.race:
-        return await _race(command.numbers, plan, session, attempt, control)
-    if len(command.numbers) == 1:
-        return Finished((await attempt(command.numbers[0], control),))
-    return Finished(await _all(command.numbers, attempt, control))
+        return await _race(command.steps, plan, session, make, control)
+    if len(command.steps) == 1:
+        return Finished((await make(command.steps[0], control),))
+    return Finished(await _all(command.steps, make, control))
 
 
-async def _all(numbers: Sequence[int], attempt: InvokeAsync, control: Control) -> list[Answer]:
-    async def one(number: int) -> Answer:
-        return await attempt(number, control)
-
-    tasks = [asyncio.ensure_future(one(number)) for number in numbers]
+async def _all(steps: Sequence[int], make: MakeAsync, control: Control) -> list[Ended]:
+    tasks = [asyncio.ensure_future(make(step, control)) for step in steps]
     for task in tasks:
         await _ended((task,), control)
     return _results(tasks)
 
 
 async def _race(
-    numbers: Sequence[int], plan: Plan, session: Session, attempt: InvokeAsync, control: Control
+    steps: Sequence[int], plan: Plan, session: RoutedSession, make: MakeAsync, control: Control
 ) -> Finished:
     """All at once until one succeeds; see ``drivers``."""
     ticket = session.begin(race_question(plan))
     if ticket.answer is not None:
-        return Finished(await _all(numbers, attempt, control), values.decode(ticket.answer.data))
-    runners = {number: Control(control) for number in numbers}
+        return Finished(await _all(steps, make, control), values.decode(ticket.answer.data))
+    runners = {step: Control(control) for step in steps}
 
-    async def one(number: int) -> tuple[int, Answer]:
-        return number, await attempt(number, runners[number])
+    async def one(step: int) -> tuple[int, Ended]:
+        return step, await make(step, runners[step])
 
-    waiting = {asyncio.ensure_future(one(number)) for number in numbers}
+    waiting = {asyncio.ensure_future(one(step)) for step in steps}
     for task in waiting:
         task.add_done_callback(retrieve)
-    answers: dict[int, Answer] = {}
+    ends: dict[int, Ended] = {}
     winner = None
     while winner is None and waiting:
         done = await _ended(waiting, control)
         waiting -= done
-        for number, answer in sorted(task.result() for task in done):
-            answers[number] = answer
-            if answer.ok and winner is None:
-                winner = number
-    for number in numbers:
-        if number not in answers:
-            answers[number] = lost(plan, session, number)
-            runners[number].cancel("another agent has won the race")
+        for step, end in sorted(task.result() for task in done):
+            ends[step] = end
+            if end.answer.ok and winner is None:
+                winner = step
+    for step in steps:
+        if step not in ends:
+            ends[step] = lost(plan, session, step)
+            runners[step].cancel("another agent has won the race")
     session.end(ticket, Answer(ok=True, data=values.dumps(winner)))
-    return Finished([answers[number] for number in numbers], winner)
+    return Finished([ends[step] for step in steps], winner)
 
 
 async def finished(future: asyncio.Future[T], control: Control) -> T:

@@ -8,21 +8,27 @@ import functools
 import queue
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Final, Protocol, TypeVar
+from collections.abc import Callable, Generator, Sequence
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from intentusnet import values
 from intentusnet.errors import BranchCancelled, ControlSignal
+from intentusnet.ids import SYSTEM_CLOCK
 from intentusnet.response import ErrorCode, ErrorInfo
+from intentusnet.routing.attempts import Call, Called, Limited, agent_question, calls, execution
 from intentusnet.routing.control import NEVER, Control
+from intentusnet.routing.limits.gates import Holding
+from intentusnet.routing.limits.passage import Wait
 from intentusnet.routing.plan import Plan
-from intentusnet.routing.strategies import Attempts, Finished, Outcome, route
-from intentusnet.transcript import ROOT_SCOPE, Answer, Question, Session, ask
+from intentusnet.routing.strategies import Attempts, Ended, Finished, Outcome, route
+from intentusnet.transcript import ROOT_SCOPE, Answer, Question, RoutedSession, ask
 
 if TYPE_CHECKING:
     from asyncio import Future
 
 T = TypeVar("T")
+Command = TypeVar("Command")
+Result = TypeVar("Result")
 
 #: These unwind whoever meets them.
 SIGNALS: Final = (ControlSignal, KeyboardInterrupt)
@@ -34,11 +40,19 @@ class OffLoop(Protocol):
     def __call__(self, function: Callable[[], T]) -> Future[T]: ...
 
 
-#: Calls the agent of attempt k, which that stops, and says how it ended.
-Invoke = Callable[[int, Control], Answer]
+#: Calls the agent of attempt k, which that stops and which has taken places there, and says how it ended.
+Invoke = Callable[[int, Control, Holding], Answer]
+#: Makes the calls of a step, which that stops.
+Make = Callable[[int, Control], Ended]
 
 
-def drive(plan: Plan, session: Session, invoke: Invoke, control: Control = NEVER) -> Outcome:
+def drive(
+    plan: Plan,
+    session: RoutedSession,
+    invoke: Invoke,
+    control: Control = NEVER,
+    limited: Limited | None = None,
+) -> Outcome:
     """Runs the core of a plan to its end.
 
     Args:
@@ -46,48 +60,66 @@ def drive(plan: Plan, session: Session, invoke: Invoke, control: Control = NEVER
         session: where answers come from.
         invoke: calls the agent of an attempt; asked only if the session has no answer.
         control: stops the execution.
+        limited: the limits of now, where the plan is gated; None if nothing of them is to be asked.
     """
-    core = route(plan)
+
+    def called(command: Call | Wait) -> Called | None:
+        if isinstance(command, Wait):
+            _wait(command)
+            return None
+        ticket = session.begin(agent_question(plan, command.attempt))
+        if ticket.answer is not None:
+            return Called(ticket.answer, made=False)
+        answer = invoke(*command)
+        return Called(session.end(ticket, answer), made=True)
+
+    def make(step: int, stops: Control) -> Ended:
+        if plan.gated:
+            return _run(calls(plan, step, session, limited, stops), called)
+        return Ended(step, ask(session, agent_question(plan, step), lambda: invoke(step, stops, ())))
+
+    def perform(command: Attempts | Wait) -> Finished | None:
+        if isinstance(command, Wait):
+            _wait(command)
+            return None
+        return _made(command, plan, session, make, control)
+
+    if plan.gated:
+        return _run(execution(plan, session, limited), perform)
+    return _run(route(plan), perform)
+
+
+def _run(core: Generator[Command, Result, T], perform: Callable[[Command], Any]) -> T:
+    """Runs a core to its end. If something unwinds it, it gives back what it holds."""
     try:
         command = next(core)
         while True:
-            command = core.send(_perform(command, plan, session, invoke, control))
+            command = core.send(perform(command))
     except StopIteration as stop:
-        outcome: Outcome = stop.value
-        return outcome
+        result: T = stop.value
+        return result
+    finally:
+        core.close()
 
 
-def _perform(command: Attempts, plan: Plan, session: Session, invoke: Invoke, control: Control) -> Finished:
-    def attempt(number: int, stops: Control = control) -> Answer:
-        return ask(session, agent_question(plan, number), lambda: invoke(number, stops))
+def _wait(command: Wait) -> None:
+    if command.clock is SYSTEM_CLOCK:
+        command.control.wait(command.seconds)
+    else:
+        command.clock.sleep(command.seconds)
 
+
+def _made(command: Attempts, plan: Plan, session: RoutedSession, make: Make, control: Control) -> Finished:
     if command.race:
-        return _race(command.numbers, plan, session, attempt, control)
-    if len(command.numbers) == 1:
-        return Finished((attempt(command.numbers[0]),))
-    return Finished(concurrently([_bound(attempt, number) for number in command.numbers]))
-
-
-def agent_question(plan: Plan, number: int) -> Question:
-    """The question that the call of an agent is."""
-    definition = plan.steps[number].definition
-    return Question(
-        ROOT_SCOPE,
-        number,
-        "agent",
-        definition.name,
-        side_effect=definition.side_effect,
-        idempotent=definition.idempotent,
-    )
+        return _race(command.steps, plan, session, make, control)
+    if len(command.steps) == 1:
+        return Finished((make(command.steps[0], control),))
+    return Finished(concurrently([functools.partial(make, step, control) for step in command.steps]))
 
 
 def race_question(plan: Plan) -> Question:
     """The question of who wins a race."""
     return Question(ROOT_SCOPE, len(plan.steps), "race", plan.strategy.value)
-
-
-def _bound(attempt: Callable[[int], Answer], number: int) -> Callable[[], Answer]:
-    return lambda: attempt(number)
 
 
 def concurrently(calls: Sequence[Callable[[], T]], limit: int | None = None) -> list[T]:
@@ -145,13 +177,7 @@ def _start(run: Callable[[int, T], None], number: int, argument: T) -> threading
     return thread
 
 
-def _race(
-    numbers: Sequence[int],
-    plan: Plan,
-    session: Session,
-    attempt: Callable[[int, Control], Answer],
-    control: Control,
-) -> Finished:
+def _race(steps: Sequence[int], plan: Plan, session: RoutedSession, make: Make, control: Control) -> Finished:
     """All at once until one succeeds; which one is a question like any other, so a replay is told.
 
     The losers are not waited for: they are stopped as their isolation allows, and whatever they ask from then
@@ -160,42 +186,43 @@ def _race(
     ticket = session.begin(race_question(plan))
     if ticket.answer is not None:
         winner = values.decode(ticket.answer.data)
-        calls = [functools.partial(attempt, number, control) for number in numbers]
-        return Finished(concurrently(calls), winner)
-    runners = {number: Control(control) for number in numbers}
-    ended: queue.SimpleQueue[tuple[int, Answer | BaseException]] = queue.SimpleQueue()
+        runs = [functools.partial(make, step, control) for step in steps]
+        return Finished(concurrently(runs), winner)
+    runners = {step: Control(control) for step in steps}
+    ended: queue.SimpleQueue[tuple[int, Ended | BaseException]] = queue.SimpleQueue()
 
-    def run(number: int, _: None) -> None:
+    def run(step: int, _: None) -> None:
         try:
-            ended.put((number, attempt(number, runners[number])))
+            ended.put((step, make(step, runners[step])))
         except BaseException as fault:  # noqa: BLE001 - handed to the caller's thread below
-            ended.put((number, fault))
+            ended.put((step, fault))
 
-    for number in numbers:
-        _start(run, number, None)
-    answers: dict[int, Answer] = {}
+    for step in steps:
+        _start(run, step, None)
+    ends: dict[int, Ended] = {}
     winner = None
-    while winner is None and len(answers) < len(numbers):
-        number, result = ended.get()
+    while winner is None and len(ends) < len(steps):
+        step, result = ended.get()
         if isinstance(result, BaseException):
             raise result
-        answers[number] = result
-        if result.ok:
-            winner = number
-    for number in numbers:
-        if number not in answers:
-            answers[number] = lost(plan, session, number)
-            runners[number].cancel("another agent has won the race")
+        ends[step] = result
+        if result.answer.ok:
+            winner = step
+    for step in steps:
+        if step not in ends:
+            ends[step] = lost(plan, session, step)
+            runners[step].cancel("another agent has won the race")
     session.end(ticket, Answer(ok=True, data=values.dumps(winner)))
-    return Finished([answers[number] for number in numbers], winner)
+    return Finished([ends[step] for step in steps], winner)
 
 
-def lost(plan: Plan, session: Session, number: int) -> Answer:
-    """Gives up an attempt that another one has won against."""
-    definition = plan.steps[number].definition
-    harmless = definition.side_effect == "read_only" and not session.is_acting(number)
+def lost(plan: Plan, session: RoutedSession, step: int) -> Ended:
+    """Gives up the calls of a step that another one has won against."""
+    definition = plan.steps[step].definition
+    harmless = definition.side_effect == "read_only" and not session.is_acting(step)
     error = ErrorInfo(
         code=ErrorCode.CANCELLED if harmless else ErrorCode.IN_DOUBT,
         message="another agent won the race while this one was running",
     )
-    return session.cancel(number, definition.name, Answer(ok=False, data=error.encode(), refused=True))
+    answer = Answer(ok=False, data=error.encode(), refused=True)
+    return Ended(step, session.cancel(step, definition.name, answer))

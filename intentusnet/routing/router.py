@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
 from intentusnet import values
@@ -15,12 +16,14 @@ from intentusnet.policy.facts import Budgets, recorded_budget
 from intentusnet.record import ExecutionRecord, ParentLink
 from intentusnet.registry import Registry
 from intentusnet.response import AgentResponse, AttemptSummary, ErrorInfo
+from intentusnet.routing.attempts import Limited
 from intentusnet.routing.control import NEVER, TASK_CANCELLED, Control
 from intentusnet.routing.drivers import drive
+from intentusnet.routing.limits.gates import Arrival, Gates, Holding
 from intentusnet.routing.plan import Plan, make_plan
 from intentusnet.routing.spending import Spending
 from intentusnet.routing.strategies import Outcome
-from intentusnet.transcript import Answer, Session
+from intentusnet.transcript import Answer, RoutedSession, Session
 
 if TYPE_CHECKING:
     from asyncio import Future
@@ -39,6 +42,7 @@ class Request(NamedTuple):
         durability: "disk", "os" or "async" for this execution; None for the store's own.
         control: whether it may go on: its own once it is under way, before that the one of who asks for it.
             None where nobody can stop it, as in a replay.
+        holding: the limits in which it, or who asks for it, has a place.
     """
 
     envelope: IntentEnvelope
@@ -47,9 +51,10 @@ class Request(NamedTuple):
     depth: int = 0
     durability: Durability | None = None
     control: Control | None = None
+    holding: Holding = ()
 
 
-class Recorder(Session, Protocol):
+class Recorder(RoutedSession, Protocol):
     """A session that an execution of the router runs in."""
 
     def close(self, outcome: Outcome) -> str | None:
@@ -67,7 +72,7 @@ class Recorder(Session, Protocol):
 
     @property
     def attempts(self) -> tuple[tuple[str, Answer], ...]:
-        """Each agent that was called and its answer, in the order of the plan."""
+        """Each call of an agent and its answer: in the plan's order, retries behind what they repeat."""
         ...
 
 
@@ -113,6 +118,7 @@ class IntentRouter:
         policy: what may be called.
         hands: sessions, and the calls of agents.
         max_depth: how many executions one may be nested in.
+        gates: the limits.
         spending: the numbers of the policy's budgets; None if it compares none.
     """
 
@@ -123,12 +129,14 @@ class IntentRouter:
         hands: Hands,
         *,
         max_depth: int,
+        gates: Gates,
         spending: Spending | None = None,
     ) -> None:
         self.registry = registry
         self.policy = policy
         self._hands = hands
         self._max_depth = max_depth
+        self._gates = gates
         self._spending = spending
 
     def route_intent(self, envelope: IntentEnvelope) -> AgentResponse:
@@ -197,11 +205,12 @@ class IntentRouter:
             outcome = await drive_async(
                 plan,
                 session,
-                lambda attempt, stops: self._hands.call_agent_async(
-                    plan.steps[attempt], attempt, request._replace(control=stops), session
+                lambda attempt, stops, taken: self._hands.call_agent_async(
+                    plan.agent(attempt), attempt, _called(request, stops, taken), session
                 ),
                 control,
                 self._hands.off_loop,
+                self._limited(plan, request),
             )
             fingerprint = await finished(self._hands.off_loop(lambda: session.close(outcome)), control)
             self._note_usage(request, session)
@@ -223,7 +232,8 @@ class IntentRouter:
             IntegrityBroken: the policy compares budgets, and the log is damaged.
         """
         budget = None if self._spending is None else self._spending.of(envelope)
-        return self._plan(envelope, depth, self.registry, budget)
+        plan = self._plan(envelope, depth, self.registry, budget)
+        return replace(plan, gated=True) if self._gates.guard(plan, depth) else plan
 
     def plan_again(
         self, envelope: IntentEnvelope, record: ExecutionRecord, registry: Registry | None = None
@@ -235,7 +245,9 @@ class IntentRouter:
             registry: the agents; those of now if None.
         """
         agents = self.registry if registry is None else registry
-        return self._plan(envelope, record.depth, agents, recorded_budget(record.plan_tree))
+        plan = self._plan(envelope, record.depth, agents, recorded_budget(record.plan_tree))
+        # What was asked of the limits then is on record, and what was not asked is not asked now.
+        return replace(plan, gated=True) if record.plan_tree.get("gated") else plan
 
     def _plan(self, envelope: IntentEnvelope, depth: int, registry: Registry, budget: Budgets | None) -> Plan:
         return make_plan(
@@ -246,16 +258,28 @@ class IntentRouter:
         if self._spending is not None:
             self._spending.add(request.envelope, session.usage)
 
-    def execute(self, plan: Plan, request: Request, session: Session) -> Outcome:
+    def execute(self, plan: Plan, request: Request, session: RoutedSession) -> Outcome:
         """Runs a plan in a session: live, or from a record."""
         return drive(
             plan,
             session,
-            lambda attempt, stops: self._hands.call_agent(
-                plan.steps[attempt], attempt, request._replace(control=stops), session
+            lambda attempt, stops, taken: self._hands.call_agent(
+                plan.agent(attempt), attempt, _called(request, stops, taken), session
             ),
             request.control or NEVER,
+            self._limited(plan, request),
         )
+
+    def _limited(self, plan: Plan, request: Request) -> Limited | None:
+        if not plan.gated:
+            return None
+        arrival = Arrival(request.envelope, request.control or NEVER, request.holding)
+        return Limited(self._gates, arrival, request.depth)
+
+
+def _called(request: Request, control: Control, taken: Holding) -> Request:
+    """The request of one call, which that stops and which has taken places there."""
+    return request._replace(control=control, holding=(*request.holding, *taken))
 
 
 def check_waits_for(*agents: Agent) -> None:

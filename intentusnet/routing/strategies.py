@@ -17,16 +17,23 @@ from intentusnet.transcript import Answer
 
 
 class Attempts(NamedTuple):
-    """Command: make these attempts, all at once if there are several; in a race, until one succeeds."""
+    """Command: call these steps, all at once if there are several; in a race, until one succeeds."""
 
-    numbers: Sequence[int]
+    steps: Sequence[int]
     race: bool = False
 
 
-class Finished(NamedTuple):
-    """Result: the answers in the order of the attempts, and who won if it was a race."""
+class Ended(NamedTuple):
+    """How the calls of a step came to their end: the last attempt, and its answer."""
 
-    answers: Sequence[Answer]
+    attempt: int
+    answer: Answer
+
+
+class Finished(NamedTuple):
+    """Result: the ends in the order of the steps, and which step won if it was a race."""
+
+    ends: Sequence[Ended]
     winner: int | None = None
 
 
@@ -67,30 +74,30 @@ def _refused(plan: Plan) -> Core:
 
 def _direct(plan: Plan) -> Core:
     finished = yield Attempts((0,))
-    return _outcome(plan, 0, finished.answers[0])
+    return _outcome(plan, 0, finished.ends[0])
 
 
 def _fallback(plan: Plan) -> Core:
-    attempt = 0
-    finished = yield Attempts((attempt,))
-    while not finished.answers[0].ok and not ends_all(finished.answers[0]) and attempt + 1 < len(plan.steps):
-        attempt += 1
-        finished = yield Attempts((attempt,))
-    return _outcome(plan, attempt, finished.answers[0])
+    step = 0
+    (end,) = (yield Attempts((step,))).ends
+    while not end.answer.ok and not ends_all(end.answer) and step + 1 < len(plan.steps):
+        step += 1
+        (end,) = (yield Attempts((step,))).ends
+    return _outcome(plan, step, end)
 
 
 def _parallel(plan: Plan) -> Core:
     finished = yield Attempts(range(len(plan.steps)), plan.race)
     winner = finished.winner
     if winner is None:
-        ranked = (number for number, answer in enumerate(finished.answers) if answer.ok)
+        ranked = (step for step, end in enumerate(finished.ends) if end.answer.ok)
         winner = next(ranked, 0)
-    return _outcome(plan, winner, finished.answers[winner])
+    return _outcome(plan, winner, finished.ends[winner])
 
 
 def _broadcast(plan: Plan) -> Core:
     finished = yield Attempts(range(len(plan.steps)))
-    answers = finished.answers
+    answers = [end.answer for end in finished.ends]
     if not any(answer.ok for answer in answers):
         return Outcome(ok=False, data=answers[0].data)
     told = [_told(agent.name, answer) for agent, answer in zip(plan.steps, answers, strict=True)]
@@ -105,8 +112,8 @@ _STRATEGIES: Final[Mapping[RoutingStrategy, Callable[[Plan], Core]]] = {
 }
 
 
-def _outcome(plan: Plan, attempt: int, answer: Answer) -> Outcome:
-    return Outcome(answer.ok, answer.data, plan.steps[attempt].name, attempt)
+def _outcome(plan: Plan, step: int, end: Ended) -> Outcome:
+    return Outcome(end.answer.ok, end.answer.data, plan.steps[step].name, end.attempt)
 
 
 def _told(agent: str, answer: Answer) -> dict[str, Any]:

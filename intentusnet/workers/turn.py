@@ -267,6 +267,7 @@ class Turn:
             own.depth + 1,
             own.durability,
             self._children,
+            own.holding,
         )
         try:
             answer = child_answer(self._world.route(request))

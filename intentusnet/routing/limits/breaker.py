@@ -16,8 +16,8 @@ from collections.abc import Mapping
 from typing import Any, Final, Literal, NamedTuple, Self
 
 from intentusnet import values
+from intentusnet.limits import SECOND, Breaker
 from intentusnet.response import ErrorCode, ErrorInfo
-from intentusnet.routing.limits.config import SECOND, Breaker
 
 Phase = Literal["closed", "open", "half_open"]
 

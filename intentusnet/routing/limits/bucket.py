@@ -22,8 +22,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Self
 
 from intentusnet import values
+from intentusnet.limits import SECOND, Rate
 from intentusnet.response import ErrorCode, ErrorInfo
-from intentusnet.routing.limits.config import SECOND, Rate
 
 
 class RateVerdict(NamedTuple):
@@ -133,10 +133,12 @@ class Rates:
 
     Args:
         settings: the limits.
+        shared: others, whose buckets a call needs a token of, too.
     """
 
-    def __init__(self, settings: Sequence[Rate]) -> None:
-        self._buckets = [Buckets(rate) for rate in settings]
+    def __init__(self, settings: Sequence[Rate], shared: Rates | None = None) -> None:
+        others = () if shared is None else shared._buckets
+        self._buckets: list[Buckets] = [*others, *(Buckets(rate) for rate in settings)]
         self._now = 0
 
     def step(self, now: int, *, agent: str, caller: str, tenant: str | None) -> RateVerdict:

@@ -15,8 +15,8 @@ from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple, Self
 
 from intentusnet import values
+from intentusnet.limits import SECOND, Concurrency
 from intentusnet.response import ErrorCode, ErrorInfo
-from intentusnet.routing.limits.config import SECOND, Concurrency
 
 
 class Running(NamedTuple):

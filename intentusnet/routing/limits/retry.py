@@ -18,8 +18,8 @@ from typing import Any, Final, NamedTuple, Self
 
 from intentusnet import values
 from intentusnet.agents import AgentDefinition
+from intentusnet.limits import Retry, RetryBudget, nanoseconds
 from intentusnet.response import ErrorCode, ErrorInfo
-from intentusnet.routing.limits.config import Retry, RetryBudget, nanoseconds
 
 _JITTER: Final = b"intentusnet-jitter-v1"
 

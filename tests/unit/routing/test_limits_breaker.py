@@ -18,7 +18,7 @@ from intentusnet.routing.limits.breaker import (
     result_of,
     settle,
 )
-from intentusnet.routing.limits.config import Breaker
+from intentusnet.limits import Breaker
 
 NS = 10**9
 #: In nanoseconds: open for 10, then 20, then 40, then 50; leases of 7.

@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from intentusnet import values
 from intentusnet.response import ErrorCode
 from intentusnet.routing.limits.bucket import Buckets, Rates, RateVerdict, step
-from intentusnet.routing.limits.config import Rate
+from intentusnet.limits import Rate
 
 NS = 10**9
 

@@ -16,7 +16,7 @@ from intentusnet.routing.limits.concurrency import (
     idle,
     leave,
 )
-from intentusnet.routing.limits.config import Concurrency
+from intentusnet.limits import Concurrency
 
 NS = 10**9
 #: A call is taken to last 100 nanoseconds.

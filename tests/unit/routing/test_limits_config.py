@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from intentusnet.errors import ConfigurationError
 from intentusnet.response import ErrorCode
-from intentusnet.routing.limits.config import (
+from intentusnet.limits import (
     LONGEST,
     NEVER_COUNTED,
     NEVER_RETRIED,

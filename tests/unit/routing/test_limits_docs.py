@@ -10,7 +10,8 @@ import pytest
 
 from intentusnet.errors import ConfigurationError
 from intentusnet.response import ErrorCode
-from intentusnet.routing.limits import breaker, concurrency, config, retry
+from intentusnet import limits as config
+from intentusnet.routing.limits import breaker, concurrency, retry
 from intentusnet.routing.limits.bucket import Rates
 
 TEXT = (Path(__file__).parents[3] / "docs" / "limits.md").read_text(encoding="utf-8")

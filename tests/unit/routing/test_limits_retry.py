@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from intentusnet import values
 from intentusnet.agents import AgentDefinition, Capability
 from intentusnet.response import ErrorCode, ErrorInfo
-from intentusnet.routing.limits.config import Retry, RetryBudget
+from intentusnet.limits import Retry, RetryBudget
 from intentusnet.routing.limits.retry import (
     Failure,
     RetryState,

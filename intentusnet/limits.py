@@ -1,8 +1,8 @@
 """The limits as a user writes them: frozen settings, checked when they are made.
 
 Durations are written in seconds, as a number or a ``timedelta``, and kept as the number that was written.
-What the steps use are integers: whole nanoseconds (``…_ns``) and exact fractions, both of what is written and
-not of the nearest binary number.
+What the steps of ``routing.limits`` use are integers: whole nanoseconds (``…_ns``) and exact fractions, both
+of what is written and not of the nearest binary number.
 """
 
 from __future__ import annotations
@@ -346,6 +346,13 @@ class Concurrency(_Settings):
 
 class Limits(_Settings):
     """All limits of an agent, or of a runtime; what is left out is off.
+
+    Args:
+        retry: whether, and when, a call that has failed is repeated; a runtime's is for agents without one.
+        breaker: leaves an agent alone that keeps failing; a runtime's is for agents without one.
+        rate: how often calls are made; a call needs a token of each, the runtime's and the agent's.
+        concurrency: how many calls of the agent run at once; of a runtime, how many executions that no other
+            one has asked for.
 
     Raises:
         ConfigurationError: a value makes no sense.

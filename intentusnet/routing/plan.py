@@ -76,7 +76,8 @@ class Plan:
 
     def agent(self, attempt: int) -> Agent:
         """The agent that an attempt calls."""
-        return self.steps[turn_of(attempt, len(self.steps))[0]]
+        steps = self.steps
+        return steps[attempt] if attempt < len(steps) else steps[turn_of(attempt, len(steps))[0]]
 
     def tree(self) -> dict[str, Any]:
         """The plan as it stands in the log."""

@@ -20,8 +20,10 @@ NAMES = [
     "AsyncBound",
     "AsyncContext",
     "AttemptSummary",
+    "Breaker",
     "Caller",
     "Capability",
+    "Concurrency",
     "Context",
     "Depth",
     "Difference",
@@ -37,14 +39,18 @@ NAMES = [
     "IntentusError",
     "IntentusRuntime",
     "Interrupted",
+    "Limits",
     "ManualClock",
     "MemoryExecutionStore",
     "Page",
     "Query",
+    "Rate",
     "RecoveryRule",
     "Redaction",
     "ReplayReport",
     "ReplayWarning",
+    "Retry",
+    "RetryBudget",
     "RoutingOptions",
     "RoutingStrategy",
     "Row",
@@ -82,7 +88,7 @@ REGISTERING = {
 RUNTIME = {
     "__init__": (
         "self, *, store, policy, clock, ids, environ, write_ahead, max_depth, capture, verify_replay, "
-        "max_abandoned, max_workers"
+        "max_abandoned, max_workers, limits"
     ),
     "abandoned": None,
     "cancel": "self, execution_id, reason",

@@ -17,8 +17,8 @@ from intentusnet.routing.limits import breaker, concurrency
 from intentusnet.routing.limits.bucket import Rates
 from intentusnet.routing.limits.gates import Arrival, Gate, Gates, Holding, Queue
 
-#: Who waits for as long as it takes looks so seldom, in seconds, whether it still has to.
-_LONG: Final = 3600.0
+#: In seconds: who waits looks so often whether it still has to, should it not have been woken.
+_LOOK: Final = 1.0
 
 
 class Wait(NamedTuple):
@@ -101,26 +101,24 @@ class Passage:
         elif verdict.decision == "queued":
             yield from self._wait(queue, turn, deadline)
             told["waited"] = gates.now() - began
-            self._look_round(queue, verdict, deadline)
+            self._look_round(queue, verdict)
         if self._place is not None:
             self.taken = (queue,)
 
     def _wait(self, queue: Queue, turn: Control, deadline: int | None) -> Generator[Wait, None, None]:
         gates, ticket = self._gates, self._ticket
         while ticket in queue.waiting and turn.reason is None:
-            left = _LONG if deadline is None else (deadline - gates.now()) / SECOND
+            left = _LOOK if deadline is None else (deadline - gates.now()) / SECOND
             if left <= 0:
                 return
-            # Another clock goes as it likes: it is looked at now and then.
-            yield Wait(turn, min(left, _LONG) if gates.clock is SYSTEM_CLOCK else LOOK_EVERY)
+            # Another clock goes as it likes, so that nobody knows how long to wait by this one.
+            yield Wait(turn, min(left, _LOOK) if gates.clock is SYSTEM_CLOCK else LOOK_EVERY)
 
     @property
     def _ticket(self) -> int:
         return -1 if self._place is None else self._place[1]
 
-    def _look_round(
-        self, queue: Queue, verdict: concurrency.ConcurrencyVerdict, deadline: int | None
-    ) -> None:
+    def _look_round(self, queue: Queue, verdict: concurrency.ConcurrencyVerdict) -> None:
         """What came of waiting: a place, or the end of the execution, or of its time."""
         reason = self._arrival.control.reason
         with self._gates.lock:
@@ -129,12 +127,14 @@ class Passage:
             return
         self.leave()
         late = reason is None
-        error = ErrorInfo(
-            code=ErrorCode.AGENT_TIMEOUT if late else ErrorCode.CANCELLED,
-            message="the deadline passed" if late else f"the execution was cancelled: {reason}",
-            details={"place": verdict.place, "estimate": verdict.estimate / SECOND},
+        why = "the deadline passed" if late else f"the execution was cancelled: {reason}"
+        self._refuse(
+            ErrorInfo(
+                code=ErrorCode.AGENT_TIMEOUT if late else ErrorCode.CANCELLED,
+                message=f"while it waited for a place, {why}",
+                details={"place": verdict.place, "estimate": verdict.estimate / SECOND},
+            )
         )
-        self._refuse(error.model_copy(update={"message": f"while it waited for a place, {error.message}"}))
 
     def _pass_breaker(self, gate: Gate) -> None:
         settings = gate.limits.breaker
@@ -156,15 +156,15 @@ class Passage:
 
     def leave(self) -> None:
         """Gives back the place; once, however often it is called."""
-        place, self._place = self._place, None
-        if place is None:
+        if self._place is None:
             return
-        queue, ticket = place
+        queue, ticket = self._place
         with self._gates.lock:
             queue.waiting.pop(ticket, None)
             now = self._gates.now()
             queue.state, changed = concurrency.leave(queue.state, now, ticket, settings=queue.settings)
             woken = _woken(queue, changed)
+        self._place = None  # not before: who is interrupted here leaves again, which changes nothing
         _wake(woken)
 
     def settle(self, code: ErrorCode | None, *, counts: bool) -> None:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from intentusnet import values
+from intentusnet.limits import Breaker
 from intentusnet.response import ErrorCode
 from intentusnet.routing.limits.breaker import (
     BreakerState,
@@ -18,7 +19,6 @@ from intentusnet.routing.limits.breaker import (
     result_of,
     settle,
 )
-from intentusnet.limits import Breaker
 
 NS = 10**9
 #: In nanoseconds: open for 10, then 20, then 40, then 50; leases of 7.

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from intentusnet import values
+from intentusnet.limits import Rate
 from intentusnet.response import ErrorCode
 from intentusnet.routing.limits.bucket import Buckets, Rates, RateVerdict, step
-from intentusnet.limits import Rate
 
 NS = 10**9
 

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from intentusnet import values
+from intentusnet.limits import Concurrency
 from intentusnet.response import ErrorCode
 from intentusnet.routing.limits.concurrency import (
     Changed,
@@ -16,7 +17,6 @@ from intentusnet.routing.limits.concurrency import (
     idle,
     leave,
 )
-from intentusnet.limits import Concurrency
 
 NS = 10**9
 #: A call is taken to last 100 nanoseconds.

@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from intentusnet.errors import ConfigurationError
-from intentusnet.response import ErrorCode
 from intentusnet.limits import (
     LONGEST,
     NEVER_COUNTED,
@@ -21,6 +20,7 @@ from intentusnet.limits import (
     RetryBudget,
     nanoseconds,
 )
+from intentusnet.response import ErrorCode
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from intentusnet import limits as config
 from intentusnet.errors import ConfigurationError
 from intentusnet.response import ErrorCode
-from intentusnet import limits as config
 from intentusnet.routing.limits import breaker, concurrency, retry
 from intentusnet.routing.limits.bucket import Rates
 

@@ -14,8 +14,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from intentusnet import values
 from intentusnet.agents import AgentDefinition, Capability
-from intentusnet.response import ErrorCode, ErrorInfo
 from intentusnet.limits import Retry, RetryBudget
+from intentusnet.response import ErrorCode, ErrorInfo
 from intentusnet.routing.limits.retry import (
     Failure,
     RetryState,

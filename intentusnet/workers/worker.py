@@ -190,6 +190,7 @@ def _defined(head: dict[str, Any]) -> Agent:
         idempotent=told.idempotent,
         timeout=told.timeout,
         isolation=told.isolation,
+        limits=told.limits,
         description=told.description,
     )
     if agent.digest != head["digest"] or agent.definition.model_dump_json() != head["definition"]:

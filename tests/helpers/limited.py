@@ -1,7 +1,7 @@
 """Agents behind limits, and what their records say of it."""
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from intentusnet import (
@@ -64,3 +64,19 @@ class Flaky:
         if code is not None:
             raise AgentFailure(f"{name} fails", code=code)
         return name
+
+
+def queued(runtime: IntentusRuntime, name: str) -> int:
+    """How many calls wait for a place at an agent."""
+    gates = runtime._engine.gates
+    queue = gates.gate(runtime.registry.get(name)).queue
+    return 0 if queue is None else len(queue.state.waiting)
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Looks until it is so: nothing tells when somebody has come to wait."""
+    for _ in range(10_000):
+        if condition():
+            return
+        threading.Event().wait(0.001)
+    raise AssertionError("it never came to be so")

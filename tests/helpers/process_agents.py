@@ -349,3 +349,12 @@ def takes_turns(payload: str, ctx: Context) -> None:
     if not again:
         Path(payload).touch()
         raise KeyboardInterrupt
+
+
+def doubles(payload: int) -> int:
+    return payload * 2
+
+
+def asks_itself(payload: int, ctx: Context) -> Any:
+    """As often as the payload says."""
+    return payload if payload == 0 else ctx.route("asks", payload - 1).payload

@@ -1,13 +1,13 @@
 """Limits in a runtime: what is refused, what is on record of it, and that a replay needs none of them."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.limited import READS, Flaky, limited, record_of, verdicts
+from helpers.limited import READS, Flaky, limited, queued, record_of, until, verdicts
 from helpers.runtimes import fails, gives, replays, runtime_of
 
 from intentusnet import (
@@ -56,9 +56,9 @@ def test_a_call_beyond_the_rate_is_refused(store: Any) -> None:
     assert refused.error is not None and len(called) == 1
     assert (refused.error.code, refused.error.details) == ("RATE_LIMIT", {"per": "agent", "retry_after": 1.0})
     assert verdicts(runtime, refused)["admission:0 limits"]["admitted"] is False
-    assert runtime.store.get(refused.execution_id).response == refused  # type: ignore[union-attr]  # it has one
+    assert runtime.store.get(refused.execution_id).response == refused
     replays(runtime, refused)
-    assert runtime.store.verify().ok  # type: ignore[union-attr]  # it has one
+    assert runtime.store.verify().ok
 
 
 @pytest.mark.parametrize("strategy", list(RoutingStrategy))
@@ -242,40 +242,25 @@ def test_who_waited_has_its_place_and_estimate_on_record() -> None:
         assert go_on.wait(10)
         return payload
 
-    responses: list[Any] = []
-    first = threading.Thread(target=lambda: responses.append(runtime.route("x", 1)))
-    second = threading.Thread(target=lambda: responses.append(runtime.route("x", 2)))
+    responses: dict[int, Any] = {}
+    first = threading.Thread(target=lambda: responses.update({1: runtime.route("x", 1)}))
+    second = threading.Thread(target=lambda: responses.update({2: runtime.route("x", 2)}))
     first.start()
     assert begun.wait(10)
     second.start()
-    _until(lambda: _queued(runtime, "a") == 1)
+    until(lambda: queued(runtime, "a") == 1)
     full = runtime.route("x", 3)
     assert full.error is not None and full.error.code == "RATE_LIMIT"
     assert full.error.details["retry_after"] == 7
     go_on.set()
     first.join()
     second.join()
-    assert [response.payload for response in responses] == [1, 2]
-    told = verdicts(runtime, responses[1])["admission:0 limits"]["concurrency"]
+    assert [responses[number].payload for number in (1, 2)] == [1, 2]
+    told = verdicts(runtime, responses[2])["admission:0 limits"]["concurrency"]
     assert (told["decision"], told["place"], told["estimate"]) == ("queued", 1, 7_000_000_000)
     assert told["waited"] > 0
-    for response in (*responses, full):
+    for response in (*responses.values(), full):
         replays(runtime, response)
-
-
-def _queued(runtime: IntentusRuntime, name: str) -> int:
-    gates = runtime._engine.gates
-    queue = gates.gate(runtime.registry.get(name)).queue  # type: ignore[arg-type]  # it is registered
-    return 0 if queue is None else len(queue.state.waiting)
-
-
-def _until(condition: Callable[[], bool]) -> None:
-    """Looks until it is so: nothing says when somebody has come to wait."""
-    for _ in range(10_000):
-        if condition():
-            return
-        threading.Event().wait(0.001)
-    raise AssertionError("it never came to be so")
 
 
 def test_a_budget_is_shared_by_the_agents_that_have_the_runtimes_retries() -> None:
@@ -336,7 +321,7 @@ def test_settings_are_refused_where_they_are_made() -> None:
     """They are checked once, and an agent's are part of its definition."""
     runtime = limited()
     runtime.agent("a", handles="x", limits=Limits(retry=Retry(within=timedelta(minutes=1))))(gives(1))
-    definition = runtime.registry.get("a").definition  # type: ignore[union-attr]  # it is registered
+    definition = runtime.registry.get("a").definition
     assert definition.limits is not None and definition.limits.retry is not None
     assert type(definition).model_validate_json(definition.model_dump_json()) == definition
 

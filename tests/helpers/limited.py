@@ -60,7 +60,9 @@ class Flaky:
         with self._lock:
             self.called.append(name)
         script = self.scripts[name]
-        code = script[min(attempt // (len(self.scripts) + 1), len(script) - 1)]
+        routing = ctx.envelope.routing
+        steps = 1 if routing.target or routing.strategy == "direct" else len(self.scripts)
+        code = script[min(attempt // (steps + 1), len(script) - 1)]
         if code is not None:
             raise AgentFailure(f"{name} fails", code=code)
         return name

@@ -57,7 +57,7 @@ _PLACE: Final[_Shape] = {"question": _NUMBER, "scope": _TEXT}
 _QUESTION: Final[_Shape] = {"arguments": _OBJECT, "kind": _TEXT, "name": _TEXT}
 _ASKED: Final[_Shape] = {**_QUESTION, "idempotent": _FLAG, "side_effect": _TEXT}
 _ADMITTED: Final[_Shape] = {"admitted": _FLAG}
-_AGAIN: Final[_Shape] = {"again": _FLAG, "delay": _NUMBER}
+_AGAIN: Final[_Shape] = {"again": _FLAG}
 #: In nanoseconds: two years. What is written by a runtime is less, and nobody waits for longer.
 _LONGEST_DELAY: Final = 2 * 366 * 86_400 * 1_000_000_000
 _RUNNER: Final = re.compile("[0-9a-z]*")
@@ -183,8 +183,10 @@ def _check_scope_of(question: Mapping[str, Any]) -> None:
 def _check_verdict(name: str, verdict: Any) -> None:
     if name == RETRY:
         _check(verdict, _AGAIN)
-        if not 0 <= verdict["delay"] <= _LONGEST_DELAY:
-            raise ValueError(f"the delay of a retry is {verdict['delay']}")
+        delay = values.untag(verdict["delay"])
+        _check_kind(delay, _NUMBER, "delay")
+        if not 0 <= delay <= _LONGEST_DELAY:
+            raise ValueError(f"the delay of a retry is {delay}")
         return
     _check(verdict, _ADMITTED)
     if not verdict["admitted"]:

@@ -87,16 +87,10 @@ def execution(plan: Plan, session: RoutedSession, limited: Limited | None) -> Ga
     asked = admission_question(LIMITS)
     told = session.recalls(asked)
     queue = None if limited is None else limited.gates.whole(limited.depth)
-    passage = None
+    passage = None if told is not None or queue is None else _passage(limited)
     try:
-        if (
-            told is None
-            and limited is not None
-            and queue is not None
-            and not limited.gates.is_over(limited.arrival)
-        ):
+        if passage is not None and queue is not None:
             ticket = session.begin(asked)
-            passage = Passage(limited.gates, limited.arrival)
             yield from passage.enter_queue(queue)
             told = session.end(ticket, _answer(passage))
         error = _refusal(told)
@@ -150,19 +144,27 @@ def calls(plan: Plan, step: int, session: RoutedSession, limited: Limited | None
             yield Wait(control, delay / 1_000_000_000, limited.gates.clock)
 
 
+def _passage(limited: Limited | None, name: str | None = None) -> Passage | None:
+    """The way through the limits of now; None if there are none, or nothing is called any more."""
+    if limited is None or limited.gates.is_over(limited.arrival):
+        return None
+    return Passage(limited.gates, limited.arrival, name)
+
+
 def _call(
     plan: Plan, number: int, session: RoutedSession, limited: Limited | None, control: Control
 ) -> Generator[Call | Wait, Called | None, Answer]:
     question = agent_question(plan, number)
     asked = admission_question(LIMITS, number)
-    told, passage = session.recalls(asked), None
+    told = session.recalls(asked)
+    # A call that is answered on record is not made, so nothing stands before it.
+    free = told is not None or session.recalls(question) is not None
+    passage = None if free else _passage(limited, question.name)
     code, counts = None, False
     try:
-        if told is None and limited is not None and not limited.gates.is_over(limited.arrival):
-            gate = limited.gates.gate(plan.agent(number))
+        if passage is not None:
             ticket = session.begin(asked)
-            passage = Passage(limited.gates, limited.arrival, question.name)
-            yield from passage.enter_gate(gate)
+            yield from passage.enter_gate(plan.agent(number))
             told = session.end(ticket, _answer(passage))
         error = _refusal(told)
         if error is not None:
@@ -197,8 +199,8 @@ def _delay(
         )
         if verdict is not None:
             told = session.end(session.begin(asked), Answer(ok=True, data=values.dumps(verdict.tree())))
-    verdict_tree: dict[str, Any] = {"again": False} if told is None else values.parse(told.data)
-    return verdict_tree["delay"] if verdict_tree["again"] else None
+    decided: dict[str, Any] = {"again": False} if told is None else values.parse(told.data)
+    return values.untag(decided["delay"]) if decided["again"] else None
 
 
 def _answer(passage: Passage) -> Answer:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import Any, Final, NamedTuple
 
+from intentusnet import values
+from intentusnet.agents import Agent
 from intentusnet.ids import SYSTEM_CLOCK, Clock
 from intentusnet.limits import SECOND
 from intentusnet.response import ErrorCode, ErrorInfo
@@ -57,8 +59,9 @@ class Passage:
         self._place: tuple[Queue, int] | None = None
         self._admitted: tuple[Gate, int] | None = None
 
-    def enter_gate(self, gate: Gate) -> Generator[Wait, None, None]:
+    def enter_gate(self, agent: Agent) -> Generator[Wait, None, None]:
         """Passes what stands before an agent: rates, the queue and, right before the call, the breaker."""
+        gate = self._gates.gate(agent)
         if gate.rates is not None and not self._pay(gate.rates):
             return
         if gate.queue is not None:
@@ -100,7 +103,7 @@ class Passage:
             self._refuse(verdict.error())
         elif verdict.decision == "queued":
             yield from self._wait(queue, turn, deadline)
-            told["waited"] = gates.now() - began
+            told["waited"] = values.tree(gates.now() - began)
             self._look_round(queue, verdict)
         if self._place is not None:
             self.taken = (queue,)

@@ -307,6 +307,17 @@ def test_retries_are_skipped_without_waiting_by_a_replay() -> None:
     assert clock.time_us() - began == waited
 
 
+def test_a_delay_may_be_of_many_days() -> None:
+    """Its nanoseconds are more than JSON's readers take for a number, and come back all the same."""
+    days = timedelta(days=365)
+    runtime = limited(Limits(retry=Retry(on=("AGENT_ERROR",), base=days, cap=days)))
+    Flaky(runtime, a=["AGENT_ERROR", "AGENT_ERROR", "AGENT_ERROR"]).add("a")
+    response = runtime.route("x")
+    delays = [told["delay"] for told in verdicts(runtime, response).values() if told.get("again")]
+    assert len(delays) == 2 and max(delays) > 2**53
+    replays(runtime, response)
+
+
 def test_no_retry_begins_at_the_deadline_or_after_it() -> None:
     """Such a delay is not even begun."""
     clock = ManualClock()

@@ -98,6 +98,8 @@ def _print_one(out: Output, d: AgentDefinition) -> None:
         ("input", pretty(d.input_schema)),
         ("output", pretty(d.output_schema)),
     ]
+    if d.limits is not None:
+        pairs.insert(-2, ("limits", pretty(d.limits.model_dump(mode="json", exclude_none=True))))
     out.print(fields(pairs))
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from intentusnet import values
+from intentusnet.cli.admissions import told_of
 from intentusnet.cli.app import Invocation, pass_invocation, shared_options
 from intentusnet.cli.output import (
     Output,
@@ -25,6 +26,7 @@ from intentusnet.cli.output import (
 from intentusnet.cli.records import load_record
 from intentusnet.cli.route import error_fields, plan_table
 from intentusnet.record import ExecutionRecord, ParentLink, RecordedQuestion
+from intentusnet.transcript import ADMISSION
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -199,6 +201,8 @@ def _answered(question: RecordedQuestion, most: int) -> Any:
     if answer is None:
         return styled("no answer on record", "yellow")
     tree = values.parse(answer.data)
+    if question.kind == ADMISSION:
+        return styled(told_of(tree, most), "")
     if question.kind == "route" and answer.ok and isinstance(tree, dict):
         failed = tree.get("error") is not None
         shown = styled(tree.get("status"))

@@ -80,7 +80,7 @@ REPLAYING = {
 REGISTERING = {
     "agent": (
         "self, name, *, handles, version, rank, remote, side_effect, idempotent, timeout, isolation, "
-        "description"
+        "limits, description"
     ),
     "remove": "self, name, version",
 }

@@ -140,8 +140,7 @@ class Engine:
     def ended(self, execution_id: str) -> None:
         """See `Hands.ended`."""
         control = self._running.pop(execution_id, None)
-        if control is not None and self._store is not None:
-            # Somebody may have asked since it was last looked at, too late to be heard.
+        if control is not None and control.reason is not None and self._store is not None:
             self._store.custody.stopped(execution_id)
 
     def recorded(self, execution_id: str) -> None:

@@ -132,21 +132,21 @@ class IntentEnvelope(_Frozen):
 
     def encode(self, payload: bytes) -> bytes:
         """The envelope as it stands in the log, around a payload that is encoded already."""
-        deadline = None if self.deadline is None else self.deadline.astimezone(UTC).isoformat()
+        deadline = self.deadline
         return (
             b'{"caller":%b,"deadline":%b,"id":%b,"idempotency_key":%b,"intent":%b,"payload":%b,'
             b'"priority":%b,"routing":%b,"tags":%b,"traceparent":%b}'
         ) % (
             _encoded_caller(self.caller.name, self.caller.roles, self.caller.tenant),
-            values.dumps(deadline),
+            _NULL if deadline is None else values.dumps(deadline.astimezone(UTC).isoformat()),
             values.dumps(self.id),
-            values.dumps(self.idempotency_key),
+            _NULL if self.idempotency_key is None else values.dumps(self.idempotency_key),
             _encoded_intent(self.intent.name, self.intent.version),
             payload,
-            values.dumps(self.priority),
+            _encoded_priority(self.priority),
             _encoded_routing(self.routing),
-            values.dumps(self.tags),
-            values.dumps(self.traceparent),
+            _encoded_tags(self.tags),
+            _NULL if self.traceparent is None else values.dumps(self.traceparent),
         )
 
     def encode_compared(self, payload: bytes) -> bytes:
@@ -155,9 +155,9 @@ class IntentEnvelope(_Frozen):
             _encoded_caller(self.caller.name, self.caller.roles, self.caller.tenant),
             _encoded_intent(self.intent.name, self.intent.version),
             payload,
-            values.dumps(self.priority),
+            _encoded_priority(self.priority),
             _encoded_routing(self.routing),
-            values.dumps(self.tags),
+            _encoded_tags(self.tags),
         )
 
     @classmethod
@@ -166,7 +166,13 @@ class IntentEnvelope(_Frozen):
         return cls.model_validate({**tree, "payload": values.untag(tree["payload"])})
 
 
+_NULL: Final = b"null"
+
 # These parts are few, come again with every envelope, and never change.
+_encoded_priority = lru_cache(maxsize=1024)(values.dumps)
+_encoded_tags = lru_cache(maxsize=1024)(values.dumps)
+
+
 @lru_cache(maxsize=1024)
 def _encoded_caller(name: str, roles: tuple[str, ...], tenant: str | None) -> bytes:
     return values.dumps({"name": name, "roles": roles, "tenant": tenant})

@@ -63,13 +63,12 @@ from binascii import hexlify, unhexlify
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from os import urandom
 from typing import NamedTuple
 
 from intentusnet.errors import IntegrityBroken, InvalidInput
+from intentusnet.log.salts import SALT_BYTES, fresh_salt
 from intentusnet.references import Blob
 
-SALT_BYTES = 16
 GENESIS_PREFIX = b"intentusnet-log-v1\n"
 
 _UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
@@ -161,7 +160,7 @@ class Draft(NamedTuple):
                 got=_excerpt(body),
             )
         if salt is None:
-            salt = urandom(SALT_BYTES)
+            salt = fresh_salt()
         elif len(salt) != SALT_BYTES:
             raise InvalidInput("a salt has the wrong length", expected="16 bytes", got=f"{len(salt)} bytes")
         commit = sha256(salt + body).digest()

@@ -13,6 +13,7 @@ import contextlib
 import os
 import secrets
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final, Protocol
@@ -25,6 +26,8 @@ from intentusnet.log.repair import cut_executions
 RUNNERS_DIR: Final = "runners"
 #: What the name of a file ends with that asks whoever runs an execution to cancel it.
 _STOP: Final = ".stop"
+#: Seconds after which nobody hears it any more: whoever runs an execution looks many times a second.
+_UNHEARD: Final = 3600
 
 
 class Custody(Protocol):
@@ -201,7 +204,6 @@ class FileCustody:
 
     def stopped(self, execution_id: str) -> None:
         """See `Custody.stopped`."""
-        # Each execution ends with it, so as text: a Path takes five times as long.
         with contextlib.suppress(OSError):
             os.unlink(f"{self._stops}{execution_id}{_STOP}")
 
@@ -294,9 +296,16 @@ class FileCustody:
             os.close(fd)
 
     def _remove_dead(self) -> None:
-        """Removes the files of runners that were killed; an execution's is removed by who resumes it."""
+        """Removes the files of runners that were killed; an execution's is removed by who resumes it.
+
+        Also those that asked for a stop and came too late, when the execution was about to end.
+        """
         with contextlib.suppress(OSError):
-            for path in [path for path in self._directory.iterdir() if "-" not in path.name]:
+            for path in list(self._directory.iterdir()):
+                if path.name.endswith(_STOP) and time.time() - path.stat().st_mtime > _UNHEARD:
+                    path.unlink()
+                if "-" in path.name:
+                    continue
                 fd = os.open(path, os.O_RDWR)
                 if _take(fd, portalocker.LockFlags.EXCLUSIVE) and _is_named(path, fd):
                     self._give_back(path.name, fd)

@@ -13,6 +13,7 @@ from intentusnet.stores.custody import RUNNERS_DIR
 from intentusnet.stores.file import FileExecutionStore
 
 ID = "0197a3c4-5b60-7e21-9d3f-2c1b0a998877"
+OTHER = "0197a3c4-5b60-7e21-9d3f-2c1b0a998878"
 
 #: Begins an execution, says who runs it, and forks a child that lives until its stdin ends.
 FORKING = """
@@ -53,6 +54,21 @@ def test_a_closed_store_takes_its_file_along(tmp_path: Path) -> None:
     assert files(tmp_path) == []
     with pytest.raises(StoreWriteFailed):
         other.custody.begin(ID)
+
+
+def test_a_wish_that_came_too_late_is_removed(tmp_path: Path) -> None:
+    """Who asks for a stop as the execution ends leaves a file, which goes an hour later; a new one stays."""
+    with FileExecutionStore(tmp_path / "store") as store:
+        store.custody.begin(ID)
+        store.custody.ask_to_stop(ID, "late")
+        store.custody.ask_to_stop(OTHER, "just now")
+    late = tmp_path / "store" / RUNNERS_DIR / f"{ID}.stop"
+    an_hour_ago = late.stat().st_mtime - 3601
+    os.utime(late, (an_hour_ago, an_hour_ago))
+    with FileExecutionStore(tmp_path / "store") as store:
+        store.custody.begin(OTHER)
+        assert store.custody.wants_stopped(ID) is None
+        assert store.custody.wants_stopped(OTHER) == "just now"
 
 
 def test_what_killed_runners_left_is_removed(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from intentusnet import values
-from intentusnet.cli.output import inline, span
+from intentusnet.cli.output import inline, span, text
 
 #: What every verdict says in its own way.
 _TOLD: Final = frozenset({"admitted", "breaker", "concurrency", "error", "rate"})
@@ -23,7 +23,8 @@ def told_of(verdict: Mapping[str, Any], most: int) -> str:
     if "again" in verdict:
         if verdict["again"]:
             return f"again after {_span(verdict['delay'])}"
-        return f"not again: {inline(verdict.get('reason'), most)}"
+        reason = verdict.get("reason")
+        return f"not again: {text(reason) if isinstance(reason, str) else inline(reason, most)}"
     told = ["admitted" if verdict["admitted"] else f"refused: {verdict['error']['code']}"]
     told += _details(verdict.get("rate"), verdict.get("concurrency"), verdict.get("breaker"))
     others = {name: said for name, said in verdict.items() if name not in _TOLD}

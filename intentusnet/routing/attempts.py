@@ -11,6 +11,7 @@ from collections.abc import Generator
 from typing import Any, NamedTuple, TypeVar
 
 from intentusnet import values
+from intentusnet.agents import Agent
 from intentusnet.response import ErrorCode, ErrorInfo
 from intentusnet.routing.control import Control
 from intentusnet.routing.limits.gates import Arrival, Gates, Holding
@@ -144,11 +145,13 @@ def calls(plan: Plan, step: int, session: RoutedSession, limited: Limited | None
             yield Wait(control, delay / 1_000_000_000, limited.gates.clock)
 
 
-def _passage(limited: Limited | None, name: str | None = None) -> Passage | None:
+def _passage(limited: Limited | None, agent: Agent | None = None) -> Passage | None:
     """The way through the limits of now; None if there are none, or nothing is called any more."""
     if limited is None or limited.gates.is_over(limited.arrival):
         return None
-    return Passage(limited.gates, limited.arrival, name)
+    if agent is not None and limited.gates.gate(agent).is_open:
+        return None
+    return Passage(limited.gates, limited.arrival, None if agent is None else agent.name)
 
 
 def _call(
@@ -159,7 +162,7 @@ def _call(
     told = session.recalls(asked)
     # A call that is answered on record is not made, so nothing stands before it.
     free = told is not None or session.recalls(question) is not None
-    passage = None if free else _passage(limited, question.name)
+    passage = None if free else _passage(limited, plan.agent(number))
     code, counts = None, False
     try:
         if passage is not None:

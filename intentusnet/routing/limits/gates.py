@@ -186,6 +186,11 @@ class Gate:
         self.queue = None if limits.concurrency is None else Queue(limits.concurrency)
         self.breaker = breaker.BreakerState()
 
+    @property
+    def is_open(self) -> bool:
+        """Whether nothing stands there, so that nobody need ask."""
+        return self.rates is None and self.queue is None and self.limits.breaker is None
+
 
 class Queue:
     """A limit on what runs at once, and who waits for it; mutable, guarded by the lock of the gates."""

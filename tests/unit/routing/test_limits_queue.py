@@ -13,7 +13,15 @@ from helpers import process_agents
 from helpers.limited import limited, queued, until, verdicts
 from helpers.runtimes import gives, replays
 
-from intentusnet import Concurrency, IntentusRuntime, Limits, ManualClock, MemoryExecutionStore
+from intentusnet import (
+    Breaker,
+    Concurrency,
+    Context,
+    IntentusRuntime,
+    Limits,
+    ManualClock,
+    MemoryExecutionStore,
+)
 from intentusnet.ids import SYSTEM_CLOCK
 
 ONE = Limits(concurrency=Concurrency(limit=1, queue=8))
@@ -163,6 +171,34 @@ def test_threads_and_event_loops_stand_in_one_queue(asynchronous: bool) -> None:
 async def _replays_async(runtime: IntentusRuntime, response: Any) -> None:
     report = await runtime.replay_async(response.execution_id)
     assert report.verdict == "match", report
+
+
+def test_a_cancellation_says_nothing_of_health() -> None:
+    """The loser of a race opens no breaker; who hangs until its time is up does."""
+    runtime, go_on = system(), threading.Event()
+    limits = Limits(breaker=Breaker(failures=1), concurrency=Concurrency(limit=5))
+
+    @runtime.agent("a", handles="x", isolation="thread", timeout=20, rank=0, limits=limits)
+    def agent(payload: str) -> str:
+        if payload == "hangs":
+            assert go_on.wait(20)
+        return payload
+
+    @runtime.agent("b", handles="x", rank=1)
+    def other(ctx: Context) -> str:
+        store: Any = runtime.store
+        until(lambda: "a" in [q.name for q in store.get(ctx.execution_id).questions])
+        return "won"
+
+    response = runtime.route("x", "hangs", strategy="parallel", prefer="first")
+    assert [a.error.code for a in response.attempts if a.error is not None] == ["IN_DOUBT"]
+    until(lambda: runtime._engine.gates.gate(runtime.registry.get("a")).queue.state.running == ())
+    assert runtime.route("x", "again", target="a").ok
+    hung = runtime.route("x", "hangs", target="a", timeout=0.05)
+    assert hung.error is not None and hung.error.code == "IN_DOUBT"
+    refused = runtime.route("x", "again", target="a")
+    assert refused.error is not None and refused.error.code == "AGENT_UNAVAILABLE"
+    go_on.set()
 
 
 @pytest.mark.parametrize("fault", [KeyboardInterrupt, SystemExit, RuntimeError])

@@ -46,6 +46,16 @@ def test_without_limits_nothing_is_asked() -> None:
     assert "gated" not in record.plan_tree and "limits" not in record.environment
 
 
+def test_nothing_is_asked_before_an_agent_that_has_no_limits() -> None:
+    """Though another one of the plan has."""
+    runtime = limited()
+    runtime.agent("a", handles="x", rank=0, limits=ONCE)(fails())
+    runtime.agent("b", handles="x", rank=1)(gives("b"))
+    response = runtime.route("x", strategy="fallback")
+    assert response.payload == "b" and list(verdicts(runtime, response)) == ["admission:0 limits"]
+    replays(runtime, response)
+
+
 def test_a_call_beyond_the_rate_is_refused(store: Any) -> None:
     """RATE_LIMIT, with the time after which to come back, and on record; the agent is not called."""
     runtime = limited(store=store)

@@ -23,6 +23,7 @@ from intentusnet import (
     Retry,
     RetryBudget,
     RoutingStrategy,
+    SeededIds,
     Verdict,
     load_record,
 )
@@ -345,6 +346,21 @@ def test_settings_are_refused_where_they_are_made() -> None:
     definition = runtime.registry.get("a").definition
     assert definition.limits is not None and definition.limits.retry is not None
     assert type(definition).model_validate_json(definition.model_dump_json()) == definition
+
+
+@pytest.mark.parametrize("side_effect", ["read_only", "reversible"])
+def test_records_that_are_written_at_their_close_have_their_verdicts(side_effect: Any, store: Any) -> None:
+    """With ``write_ahead="effects"``, too; and it makes no other record."""
+    told = []
+    for write_ahead in ("effects", "calls"):
+        runtime = limited(store=store, write_ahead=write_ahead, ids=SeededIds(len(told)))
+        flaky = Flaky(runtime, a=["AGENT_ERROR", None])
+        flaky.add("a", limits=Limits(retry=Retry(on=("AGENT_ERROR",), base=1e-9)), side_effect=side_effect)
+        response = runtime.route("x")
+        assert response.ok and len(response.attempts) == 2
+        replays(runtime, response)
+        told.append([(q.scope, q.name, q.kind) for q in record_of(runtime, response).questions])
+    assert told[0] == told[1]
 
 
 def test_without_a_store_limits_hold_all_the_same() -> None:

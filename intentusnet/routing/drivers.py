@@ -63,19 +63,10 @@ def drive(
         limited: the limits of now, where the plan is gated; None if nothing of them is to be asked.
     """
 
-    def called(command: Call | Wait) -> Called | None:
-        if isinstance(command, Wait):
-            _wait(command)
-            return None
-        ticket = session.begin(agent_question(plan, command.attempt))
-        if ticket.answer is not None:
-            return Called(ticket.answer, made=False)
-        answer = invoke(*command)
-        return Called(session.end(ticket, answer), made=True)
-
     def make(step: int, stops: Control) -> Ended:
         if plan.gated:
-            return _run(calls(plan, step, session, limited, stops), called)
+            perform = functools.partial(_called, plan, session, invoke)
+            return _run(calls(plan, step, session, limited, stops), perform)
         return Ended(step, ask(session, agent_question(plan, step), lambda: invoke(step, stops, ())))
 
     def perform(command: Attempts | Wait) -> Finished | None:
@@ -100,6 +91,17 @@ def _run(core: Generator[Command, Result, T], perform: Callable[[Command], Any])
         return result
     finally:
         core.close()
+
+
+def _called(plan: Plan, session: RoutedSession, invoke: Invoke, command: Call | Wait) -> Called | None:
+    if isinstance(command, Wait):
+        _wait(command)
+        return None
+    ticket = session.begin(agent_question(plan, command.attempt))
+    if ticket.answer is not None:
+        return Called(ticket.answer, made=False)
+    answer = invoke(*command)
+    return Called(session.end(ticket, answer), made=True)
 
 
 def _wait(command: Wait) -> None:

@@ -107,6 +107,11 @@ class Plan:
         return len(implied_steps(self.tree()))
 
     @cached_property
+    def limited(self) -> bool:
+        """Whether one of the agents has limits of its own."""
+        return any(agent.definition.limits is not None for agent in self.steps)
+
+    @cached_property
     def acting(self) -> tuple[int, ...]:
         """The attempts whose agents are not read-only."""
         side_effects = (agent.definition.side_effect for agent in self.steps)

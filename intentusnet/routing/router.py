@@ -279,7 +279,9 @@ class IntentRouter:
 
 def _called(request: Request, control: Control, taken: Holding) -> Request:
     """The request of one call, which that stops and which has taken places there."""
-    return request._replace(control=control, holding=(*request.holding, *taken))
+    if taken:
+        request = request._replace(holding=(*request.holding, *taken))
+    return request._replace(control=control)
 
 
 def check_waits_for(*agents: Agent) -> None:

@@ -67,6 +67,26 @@ def test_what_broke_off_while_it_waited_for_a_retry_waits_again(side_effect: Any
     replays(runtime, response)
 
 
+def test_what_was_waited_for_is_not_waited_for_again() -> None:
+    """Retries whose answers are on record are over, whatever has been interrupted after them."""
+    clock = Interrupting(0)
+    runtime = limited(AGAIN, clock=clock)
+    Flaky(runtime, a=["AGENT_ERROR"], b=["AGENT_ERROR"]).add("a", rank=0, side_effect="irreversible")
+    breaks = [True]
+
+    @runtime.agent("b", handles="x", rank=1, side_effect="read_only")
+    def agent() -> str:
+        if breaks.pop() if breaks else False:
+            raise KeyboardInterrupt
+        return "b"
+
+    broken = broken_off(runtime, strategy="fallback")
+    assert len(clock.waited) == 2
+    response = runtime.resume(broken.execution_id)
+    assert response.payload == "b" and len(response.attempts) == 4 and len(clock.waited) == 2
+    replays(runtime, response)
+
+
 def test_a_resumption_without_the_limits_goes_by_the_record() -> None:
     """What was to be repeated is; what comes then has no limits any more."""
     clock = Interrupting(1)

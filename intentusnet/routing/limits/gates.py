@@ -70,7 +70,7 @@ class Gates:
         limits = self.limits
         if limits is not None and (limits.retry or limits.breaker or limits.rate or self.whole(depth)):
             return True
-        return any([agent.definition.limits for agent in plan.steps])  # noqa: C419 - thrice as fast
+        return plan.limited
 
     def whole(self, depth: int) -> Queue | None:
         """The limit on executions, for one that is nested in so many others.

@@ -4,6 +4,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -126,6 +127,27 @@ def test_a_passage_is_settled_once() -> None:
     gate = gates.gate(agent)
     assert gate.breaker.failures == 1 and gate.breaker.phase == "closed"
     assert gate.queue is not None and len(gate.queue.state.running) == 1
+
+
+def test_who_leaves_wakes_the_next() -> None:
+    """At once: it need not find out by itself. Of those whose time is up, too, nobody waits on."""
+    gates, agent = gated(Limits(concurrency=Concurrency(limit=1, queue=2)))
+    soon = datetime.fromtimestamp(gates.clock.time_us() / 1_000_000, UTC) + timedelta(seconds=1)
+    waits, passages = [], []
+    for deadline in (None, soon, None):
+        envelope = IntentEnvelope(
+            id="1", intent="x", payload=None, caller=Caller(name="c"), deadline=deadline
+        )
+        passages.append(Passage(gates, Arrival(envelope, Control()), "a"))
+        waits.append(passages[-1].enter_gate(agent))
+    assert list(waits[0]) == []
+    second, third = (next(wait).control for wait in waits[1:])
+    assert isinstance(gates.clock, ManualClock)
+    gates.clock.advance(1)
+    passages[0].leave()
+    assert second.reason is not None and third.reason is not None
+    assert list(waits[1]) == list(waits[2]) == []
+    assert [passage.verdict["admitted"] for passage in passages] == [True, False, True]
 
 
 def test_states_go_with_their_agents() -> None:

@@ -216,6 +216,23 @@ def test_a_fork_goes_on_with_the_limits_of_now() -> None:
     replays(runtime, forked)
 
 
+def test_a_fork_does_not_keep_what_followed() -> None:
+    """Whether a call is repeated that ends otherwise is decided anew: without limits, it is not."""
+    runtime = limited()
+    other = limited(store=runtime.store)
+    for one, limits in ((runtime, AGAIN), (other, None)):
+
+        @one.agent("a", handles="x", side_effect="read_only", limits=limits)
+        def agent(ctx: Context) -> str:
+            raise AgentFailure(ctx.effect("ask", lambda: "no"))
+
+    response = runtime.route("x")
+    assert len(response.attempts) == 3
+    forked = other.fork(response.execution_id, "attempt:2:0", "never")
+    assert [a.error.message for a in forked.attempts if a.error] == ["no", "never"]
+    replays(other, forked)
+
+
 def test_a_fork_gives_a_call_another_answer() -> None:
     """Then there is nothing to repeat."""
     runtime, response, called = forked_from()

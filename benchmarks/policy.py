@@ -23,8 +23,8 @@ from intentusnet import FileExecutionStore
 from intentusnet.log.segment import LOG_DIR, list_segments
 from intentusnet.policy import AgentFacts, CompiledPolicy, EnvelopeFacts, compile_policy, parse_policy
 from intentusnet.policy.backtest import backtest
-from intentusnet.policy.decide import comparison_test
-from intentusnet.policy.rules import Comparison, Matcher, PolicySource, glob_matcher
+from intentusnet.policy.comparing import comparison_test
+from intentusnet.policy.rules import Condition, Matcher, PolicySource, glob_matcher
 
 Decide = Callable[[EnvelopeFacts, AgentFacts], bool]
 
@@ -72,8 +72,8 @@ def loop(source: PolicySource) -> Decide:
     return decide
 
 
-def _test(condition: Matcher | Comparison) -> Decide:
-    if isinstance(condition, Comparison):
+def _test(condition: Condition) -> Decide:
+    if not isinstance(condition, Matcher):
         compare = comparison_test(condition)
         return lambda envelope, agent: compare(envelope.payload) is not False
     tests = [glob_matcher(glob) for glob in condition.globs]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,12 +26,14 @@ if TYPE_CHECKING:
 def command(invocation: Invocation, file: Path | None, strict: bool, seen: bool) -> int:
     """Read the policy FILE, name every fault in it, and every rule that can never decide anything.
 
-    Without FILE it is the policy in force. With an app, also name the intents that no rule speaks of.
+    Also named are rules that let more through than they seem to. Without FILE it is the policy in force. With
+    an app, also name the intents that no rule speaks of, and fields that agents take under other names.
     """
     from intentusnet.cli.envelopes import fault_tree
     from intentusnet.policy import PolicyFaults, compile_policy
     from intentusnet.policy import check as findings_of
     from intentusnet.policy.findings import uncovered
+    from intentusnet.policy.loopholes import loopholes, other_names
 
     out = invocation.output
     runtime = app_runtime(invocation)
@@ -41,7 +44,10 @@ def command(invocation: Invocation, file: Path | None, strict: bool, seen: bool)
         tree["faults"] = [fault_tree(fault) for fault in faults.faults]
         _print(out, tree, faults.where)
         return faults.exit_code
-    findings = (*findings_of(source), *uncovered(source, _intents(invocation, runtime, seen=seen)))
+    intents = _intents(invocation, runtime, seen=seen)
+    agents = () if runtime is None else runtime.registry.agents()
+    found = findings_of(source), loopholes(source), other_names(source, agents), uncovered(source, intents)
+    findings = tuple(chain.from_iterable(found))
     tree = {
         "ok": True,
         "digest": compile_policy(source).digest,

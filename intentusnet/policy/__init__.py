@@ -1,9 +1,9 @@
 """Who may do what: rules in a file, decided per envelope and candidate, explained and checked.
 
-Layers, bottom to top: ``rules`` (data), ``files`` and ``parse`` (from text to rules), ``decide`` (the
-meaning, one rule at a time), ``compile`` (all rules at once, fast), ``findings`` (rules that cannot matter),
-``engine`` (what the router needs of a policy, so that ``cedar`` or another one may decide), ``facts`` (what
-is decided on), ``trial`` and ``backtest`` (what would have been decided).
+Layers, bottom to top: ``rules`` (data), ``files`` and ``parse`` (from text to rules), ``comparing`` (the
+meaning of one comparison), ``decide`` (of one rule), ``compile`` (all rules at once, fast), ``findings``
+(rules that cannot matter), ``engine`` (what the router needs of a policy, so that ``cedar`` or another one
+may decide), ``facts`` (what is decided on), ``trial`` and ``backtest`` (what would have been decided).
 """
 
 from intentusnet.policy.compile import NO_POLICY, CompiledPolicy, Stage, compile_policy

@@ -13,19 +13,19 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
+from intentusnet.policy.comparing import Answer, comparison_test
 from intentusnet.policy.decide import (
     TENANT_MISSING,
     AgentFacts,
-    Answer,
     Decision,
     EnvelopeFacts,
-    comparison_test,
     decision_by_default,
     decision_of,
 )
 from intentusnet.policy.rules import (
     Compared,
-    Comparison,
+    Condition,
+    Elements,
     Matcher,
     MatcherName,
     PolicySource,
@@ -265,15 +265,17 @@ def digest_of(source: PolicySource) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-def _canonical(condition: Matcher | Comparison) -> list[Any]:
+def _canonical(condition: Condition) -> list[Any]:
     if isinstance(condition, Matcher):
         return [condition.name, *condition.globs]
+    if isinstance(condition, Elements):
+        return ["elements", condition.place, *map(_canonical, condition.tests)]
     # As text: a Decimal has no JSON of its own, and the file's spelling tells 1, true and "1" apart.
-    place = condition.pointer if condition.of == "payload" else condition.path[0]
+    place = condition.path[0] if condition.of == "budget" else condition.place
     return [condition.of, place, condition.operator, show(condition.operand)]
 
 
-def _fact(condition: Matcher | Comparison) -> str:
+def _fact(condition: Condition) -> str:
     return condition.name if isinstance(condition, Matcher) else condition.of
 
 
@@ -282,7 +284,7 @@ def _comparison_tests(rule: Rule) -> tuple[tuple[Compared, str, Callable[[Any], 
     return tuple(
         (condition.of, condition.path[0] if condition.path else "", comparison_test(condition))
         for condition in rule.conditions
-        if isinstance(condition, Comparison)
+        if not isinstance(condition, Matcher)
     )
 
 

@@ -12,39 +12,34 @@ recorded and shown to callers.
 
 from __future__ import annotations
 
-import operator
-import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, Final, Literal, Protocol, TypeAlias, cast
+from typing import Any, Final, Literal, Protocol, TypeAlias
 
+from intentusnet.policy.comparing import MISSING, Answer, comparison_test, element_test, find
 from intentusnet.policy.rules import (
-    ARTICLES,
-    KINDS,
     Compared,
     Comparison,
     Condition,
     Effect,
+    Elements,
     Matcher,
     PolicySource,
     Rule,
     glob_matcher,
 )
 
-# An answer that is a string is the cause of "unknown".
-Answer: TypeAlias = bool | str
 Truth: TypeAlias = Literal["true", "false", "unknown"]
 RuleVerdict: TypeAlias = Literal["applied", "matched", "unknown", "not matched"]
-Relation: TypeAlias = Callable[[Any, Any], bool]
 
 MATCHED: Final = "matched"
 DEFAULT: Final = "default"
 TENANT_MISSING: Final = "operand missing: tenant"
 
-_MISSING: Final = object()
-_INDEX = re.compile(r"0|[1-9][0-9]{0,17}")
 _NEEDS_AGENT: Final = "depends on the agent"
+#: Characters of a condition that an explanation shows: lists of what is fine may have thousands.
+_MOST_OF_CONDITION: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,140 +176,35 @@ def explain(policy: HasSource, envelope: EnvelopeFacts, agent: AgentFacts | None
     )
 
 
-def comparison_test(condition: Comparison) -> Callable[[Any], Answer]:
-    """The comparison as a function of the payload, or of the budgets: of `EnvelopeFacts.compared`."""
-    path = condition.path
-    if condition.operator == "exists":
-        return lambda payload: (_find(payload, path) is not _MISSING) is condition.operand
-    judge = _judge(condition)
-    missing = f"operand missing: {condition.place}"
-    if len(path) == 1:
-        [key] = path
-
-        def at_root(payload: Any) -> Answer:
-            value = payload.get(key, _MISSING) if type(payload) is dict else _find(payload, path)
-            return missing if value is _MISSING else judge(value)
-
-        return at_root
-
-    def anywhere(payload: Any) -> Answer:
-        value = _find(payload, path)
-        return missing if value is _MISSING else judge(value)
-
-    return anywhere
-
-
-def _find(payload: Any, path: tuple[str, ...]) -> Any:
-    node = payload if type(payload) is dict or isinstance(payload, Mapping) else _MISSING
-    for step in path:
-        if type(node) is dict or isinstance(node, Mapping):
-            node = node.get(step, _MISSING)
-        elif isinstance(node, list | tuple) and _INDEX.fullmatch(step) and int(step) < len(node):
-            node = node[int(step)]
-        else:
-            return _MISSING
-    return node
-
-
-def _judge(condition: Comparison) -> Callable[[Any], Answer]:
-    operand, kind = condition.operand, condition.kind
-    complaint = _Complaint(condition)
-    if condition.operator == "glob":
-        tests = [glob_matcher(glob) for glob in cast(tuple[str, ...], operand)]
-        return _same_type(str, lambda value, tests: any(test(value) for test in tests), tests, complaint)
-    relation: Relation
-    if condition.operator == "in":
-        members = cast(tuple[Any, ...], operand)
-        relation, operand_set = _is_member, frozenset(members)
-        if kind == "number":
-            return _number(relation, operand_set, frozenset(map(_as_float, members)), complaint)
-        return _same_type(type(members[0]), relation, operand_set, complaint)
-    relation = getattr(operator, condition.operator)
-    if kind == "number":
-        return _number(relation, operand, _as_float(operand), complaint)
-    return _same_type(type(operand), relation, operand, complaint)
-
-
-def _same_type(
-    kind: type, relation: Relation, operand: Any, complaint: _Complaint
-) -> Callable[[Any], Answer]:
-    def judge(value: Any) -> Answer:
-        return relation(value, operand) if type(value) is kind else complaint(value)
-
-    return judge
-
-
-def _number(relation: Relation, exact: Any, as_float: Any, complaint: _Complaint) -> Callable[[Any], Answer]:
-    # A rule's 0.1 means the Decimal 0.1 to a Decimal, and the float that is written so to a float.
-    def judge(value: Any) -> Answer:
-        kind = type(value)
-        if kind is int:
-            return relation(value, exact)
-        if (kind is not float and kind is not Decimal) or _is_nan(value):
-            return complaint(value)
-        return relation(value, as_float if kind is float else exact)
-
-    return judge
-
-
-def _is_nan(value: float | Decimal) -> bool:
-    # A signalling Decimal NaN raises when it is compared.
-    return value.is_nan() if isinstance(value, Decimal) else value != value
-
-
-def _as_float(operand: Any) -> Any:
-    return float(operand) if type(operand) is Decimal else operand
-
-
-def _is_member(value: Any, members: Collection[Any]) -> bool:
-    return value in members
-
-
-class _Complaint:
-    """The cause that names a wrongly typed operand, written only when there is one."""
-
-    __slots__ = ("_needs", "_place")
-
-    def __init__(self, condition: Comparison) -> None:
-        self._place = condition.place
-        self._needs = f"{condition.operator} needs {ARTICLES[condition.kind]}"
-
-    def __call__(self, value: Any) -> str:
-        return f"operand has the wrong type: {self._place} is {_type_name(value)}, {self._needs}"
-
-
-def _type_name(value: Any) -> str:
-    kind = KINDS.get(type(value))
-    if kind == "number" and _is_nan(value):
-        return "NaN"
-    if kind is not None:
-        return ARTICLES[kind]
-    if isinstance(value, Mapping):
-        return "an object"
-    if isinstance(value, list | tuple):
-        return "a list"
-    return f"of type {type(value).__name__}"
-
-
 def _trace(condition: Condition, envelope: EnvelopeFacts, agent: AgentFacts | None) -> ConditionTrace:
     answer, found = _answer(condition, envelope, agent)
+    text = _cut(str(condition), _MOST_OF_CONDITION)
     if isinstance(answer, str):
-        return ConditionTrace(str(condition), "unknown", answer)
-    return ConditionTrace(str(condition), "true" if answer else "false", found)
+        return ConditionTrace(text, "unknown", answer)
+    return ConditionTrace(text, "true" if answer else "false", found)
 
 
 def _answer(condition: Condition, envelope: EnvelopeFacts, agent: AgentFacts | None) -> tuple[Answer, str]:
-    if isinstance(condition, Comparison):
-        fields = envelope.compared(condition.of)
-        value = _find(fields, condition.path)
-        found = "there is none" if value is _MISSING else f"it is {_quoted(value)}"
-        return comparison_test(condition)(fields), found
+    if not isinstance(condition, Matcher):
+        return _compare(condition, envelope.compared(condition.of))
     values = _facts(condition, envelope, agent)
     if isinstance(values, str):
         return values, ""
     tests = [glob_matcher(glob) for glob in condition.globs]
     found = f"it is {', '.join(map(_quoted, values))}" if values else "there is none"
     return any(test(value) for test in tests for value in values), found
+
+
+def _compare(condition: Comparison | Elements, fields: Any) -> tuple[Answer, str]:
+    """What a comparison comes to, and what it found: of a list, the element that settled it."""
+    answer, value = comparison_test(condition)(fields), find(fields, condition.path)
+    if isinstance(condition, Elements) and isinstance(answer, bool):
+        if answer is condition.every:
+            return answer, f"it is so of {'all' if answer else 'none'} of the {len(value)}"
+        answers = map(element_test(condition), value)
+        position = next(n for n, one in enumerate(answers) if one is answer)
+        return answer, f"number {position} is {_quoted(value[position])}"
+    return answer, "there is none" if value is MISSING else f"it is {_quoted(value)}"
 
 
 def _facts(matcher: Matcher, envelope: EnvelopeFacts, agent: AgentFacts | None) -> tuple[str, ...] | str:
@@ -337,8 +227,11 @@ def _facts(matcher: Matcher, envelope: EnvelopeFacts, agent: AgentFacts | None) 
 
 
 def _quoted(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:59] + "…"
+    return _cut(repr(value), 60)
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def _fold(trace: tuple[ConditionTrace, ...]) -> Literal["matched", "unknown", "not matched"]:

@@ -13,12 +13,13 @@ from decimal import Decimal
 from itertools import groupby, product
 from typing import Any, Literal, TypeAlias
 
-from intentusnet.policy.decide import comparison_test
+from intentusnet.policy.comparing import comparison_test
 from intentusnet.policy.rules import (
     SIDE_EFFECTS,
     Comparison,
     Condition,
     Effect,
+    Elements,
     Matcher,
     PolicySource,
     Rule,
@@ -27,7 +28,15 @@ from intentusnet.policy.rules import (
 )
 
 FindingCode: TypeAlias = Literal[
-    "duplicate", "shadowed", "impossible", "no effect", "nothing allowed", "not covered"
+    "duplicate",
+    "shadowed",
+    "impossible",
+    "no effect",
+    "nothing allowed",
+    "not covered",
+    "wide glob",
+    "one element",
+    "other name",
 ]
 
 _MAGIC = re.compile(r"[*?[]")
@@ -42,7 +51,7 @@ class Finding:
         code: ``duplicate`` and ``shadowed``: an earlier or overriding rule always decides first;
             ``impossible``: its conditions contradict each other; ``no effect``: an allow rule where all is
             allowed by default; ``nothing allowed``: the policy denies every request; ``not covered``: no rule
-            speaks of an intent.
+            speaks of an intent; ``wide glob``, ``one element``, ``other name``: see `loopholes`.
         message: a sentence about it.
     """
 
@@ -84,11 +93,11 @@ def uncovered(source: PolicySource, intents: Iterable[str]) -> tuple[Finding, ..
     return tuple(
         Finding(None, "not covered", f"no rule speaks of intent {intent}: the default {told}")
         for intent in intents
-        if not any(_may_overlap(glob, intent) for glob in globs)
+        if not any(may_overlap(glob, intent) for glob in globs)
     )
 
 
-def _may_overlap(glob: str, other: str) -> bool:
+def may_overlap(glob: str, other: str) -> bool:
     """Whether there may be a name that both globs match; False is certain."""
     if is_literal(other) or is_literal(glob):
         return glob_matcher(glob)(other) if is_literal(other) else glob_matcher(other)(glob)
@@ -97,13 +106,12 @@ def _may_overlap(glob: str, other: str) -> bool:
 
 
 def _look_at(rule: Rule, source: PolicySource, earlier: tuple[Rule, ...]) -> Finding | None:
-    conditions = _texts(rule)
     for other in earlier:
-        if other.effect == rule.effect and _texts(other) == conditions:
+        if other.effect == rule.effect and _same(other.conditions, rule.conditions):
             message = f"it asks for the same as {other.id}, which comes first"
             return Finding(rule.id, "duplicate", message)
     if rule.effect == "allow":
-        for contradiction in _contradictions(rule):
+        for contradiction in _contradictions(rule.conditions):
             return Finding(rule.id, "impossible", f"no request can satisfy its conditions on {contradiction}")
         for other in source.rules:
             if other.effect == "deny" and _covers(other, rule):
@@ -118,8 +126,9 @@ def _look_at(rule: Rule, source: PolicySource, earlier: tuple[Rule, ...]) -> Fin
     return None
 
 
-def _texts(rule: Rule) -> list[str]:
-    return [str(condition) for condition in rule.conditions]
+def _same(these: tuple[Condition, ...], those: tuple[Condition, ...]) -> bool:
+    # By text as well, because 1 == True; and not by that alone, because lists can be long.
+    return these == those and list(map(str, these)) == list(map(str, those))
 
 
 def _covers(other: Rule, rule: Rule) -> bool:
@@ -131,7 +140,7 @@ def _covers(other: Rule, rule: Rule) -> bool:
 
 
 def _is_always(condition: Condition, effect: Effect) -> bool:
-    if isinstance(condition, Comparison):
+    if not isinstance(condition, Matcher):
         return False
     match condition.name:
         case "intent" | "agent" | "caller":
@@ -147,8 +156,8 @@ def _is_always(condition: Condition, effect: Effect) -> bool:
 
 def _implies(given: Condition, wanted: Condition) -> bool:
     """Whether ``wanted`` is true when ``given`` is, and not false when ``given`` is unknown."""
-    if isinstance(given, Comparison) or isinstance(wanted, Comparison):
-        return str(given) == str(wanted)
+    if not isinstance(given, Matcher) or not isinstance(wanted, Matcher):
+        return _same((given,), (wanted,))
     if given.name != wanted.name:
         return False
     if given.name == "side_effect":
@@ -165,9 +174,12 @@ def _side_effects(matcher: Matcher) -> set[str]:
     return {name for name in SIDE_EFFECTS if any(test(name) for test in tests)}
 
 
-def _contradictions(rule: Rule) -> Iterator[str]:
-    """The fields on which not all of the rule's comparisons can be true."""
-    comparisons = [condition for condition in rule.conditions if isinstance(condition, Comparison)]
+def _contradictions(asked: tuple[Condition, ...]) -> Iterator[str]:
+    """The fields on which not all comparisons can be true, nor of any element of a list."""
+    for condition in asked:
+        if isinstance(condition, Elements):
+            yield from _contradictions(condition.tests)
+    comparisons = [condition for condition in asked if isinstance(condition, Comparison)]
     for place, group in groupby(comparisons, key=lambda c: c.place):
         conditions = list(group)
         existence = {c.operand for c in conditions if c.operator == "exists"}
@@ -184,7 +196,7 @@ def _contradictions(rule: Rule) -> Iterator[str]:
 
 def _excludes_its_values(conditions: list[Comparison]) -> bool:
     """Whether there is a closed list of values, and none of them passes every test."""
-    tests = [comparison_test(replace(condition, path=("value",))) for condition in conditions]
+    tests = [comparison_test(replace(condition, path=("value",), within="")) for condition in conditions]
     for condition in conditions:
         if condition.operator in ("eq", "in"):
             operand: Any = condition.operand

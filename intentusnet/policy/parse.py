@@ -12,7 +12,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
-from typing import Any, cast, get_args
+from typing import Any, TypeAlias, cast, get_args
 
 from intentusnet.errors import InvalidPolicy
 from intentusnet.policy.files import PolicyFaults, read_document
@@ -28,6 +28,7 @@ from intentusnet.policy.rules import (
     SIDE_EFFECTS,
     Comparison,
     Effect,
+    Elements,
     Kind,
     Matcher,
     Operator,
@@ -40,10 +41,16 @@ from intentusnet.policy.rules import (
     show,
 )
 
-_TOP_KEYS = ("default", "version", "rules")
+#: In place of a faulty list: wherever a list may stand, it is no second fault.
+_ANYTHING = ("*",)
+#: What is asked of a field: the steps to it, once more behind each ``[*]``; the operator; the operand.
+_Asked: TypeAlias = tuple[list[tuple[str, ...]], Operator, Scalar | tuple[Scalar, ...]]
+
+_TOP_KEYS = ("default", "version", "lists", "rules")
 _RULE_KEYS = ("id", "effect", "reason", *MATCHERS, "payload", "budget")
 _ALIASES = {"==": "eq", "!=": "ne", "<": "lt", "<=": "le", ">": "gt", ">=": "ge", "gte": "ge", "lte": "le"}
 _ID_LENGTH = 200
+_DOTTED = re.compile(r"[^\[\].]+(\.[^\[\].]+|\[\*\])*")
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -78,6 +85,7 @@ class _Reader:
 
     def __init__(self, where: str) -> None:
         self._prefix = where
+        self._lists: dict[str, tuple[Scalar, ...]] = {}
         self.faults: list[InvalidPolicy] = []
 
     def policy(self, data: object) -> PolicySource:
@@ -93,6 +101,7 @@ class _Reader:
                 "version", "this version of policy files is not known", expected="1", got=_describe(version)
             )
         default = self._choice(data, "default", "")
+        self._read_lists(data.get("lists", {}))
         entries = data.get("rules", [])
         if not isinstance(entries, list | tuple):
             hint = (
@@ -105,6 +114,30 @@ class _Reader:
         places: dict[str, str] = {}
         rules = tuple(self._rule(entry, f"rules[{n}]", places) for n, entry in enumerate(entries))
         return PolicySource(default, rules, self._prefix)
+
+    def _read_lists(self, lists: object) -> None:
+        if not isinstance(lists, Mapping):
+            self._add("lists", "lists is a table", expected="a table of lists by name", got=_describe(lists))
+            return
+        for name, members in lists.items():
+            before = len(self.faults)
+            found = self._members(members, _join("lists", name))
+            self._lists[str(name)] = found if len(self.faults) == before else _ANYTHING
+
+    def _named(self, value: object, at: str) -> object:
+        """The list that ``{ list = "NAME" }`` stands for; any other value as it is."""
+        if not isinstance(value, Mapping):
+            return value
+        self._unknown_keys(value, ("list",), at)
+        name = value.get("list")
+        if type(name) is str and name in self._lists:
+            return self._lists[name]
+        expected = ", ".join(self._lists) or "a list of the table lists"
+        hint = _did_you_mean(name, tuple(self._lists)) if type(name) is str else ""
+        self._add(
+            _join(at, "list"), "there is no such list", expected=expected, got=_describe(name), hint=hint
+        )
+        return _ANYTHING
 
     def _rule(self, entry: object, at: str, places: dict[str, str]) -> Rule:
         if not isinstance(entry, Mapping):
@@ -121,10 +154,10 @@ class _Reader:
             for key in MATCHERS
             if key in entry
         ]
-        comparisons = self._payload(entry["payload"], f"{at}.payload") if "payload" in entry else []
-        if "budget" in entry:
-            comparisons += self._budget(entry["budget"], f"{at}.budget")
-        return Rule(name, effect, str(reason), (*matchers, *comparisons))
+        every = effect == "allow"
+        payload = self._payload(entry["payload"], f"{at}.payload", every) if "payload" in entry else ()
+        budget = self._budget(entry["budget"], f"{at}.budget") if "budget" in entry else []
+        return Rule(name, effect, str(reason), (*matchers, *payload, *budget))
 
     def _id(self, entry: Mapping[str, Any], at: str, places: dict[str, str]) -> str:
         expected = f"a printable string of 1 to {_ID_LENGTH} characters"
@@ -157,6 +190,7 @@ class _Reader:
         return "deny"
 
     def _globs(self, value: object, at: str, *, side_effect: bool = False) -> tuple[str, ...]:
+        value = self._named(value, at)
         items = value if isinstance(value, list | tuple) else [value]
         if not items:
             self._add(
@@ -178,17 +212,15 @@ class _Reader:
                 )
         return tuple(sorted({item for item in items if type(item) is str}))
 
-    def _payload(self, value: object, at: str) -> list[Comparison]:
-        found: dict[str, Comparison] = {}
+    def _payload(self, value: object, at: str, every: bool) -> tuple[Comparison | Elements, ...]:
+        asked: list[_Asked] = []
         for name, operators, place in self._fields(value, at, "payload", "fields"):
             path = self._path(name, place)
-            for operator, operand in self._operators(operators, place, OPERATORS, name):
-                condition = Comparison(
-                    path, operator, self._operand(operator, operand, _join(place, operator))
-                )
-                # By text, because 1 == True: the two spellings of a path may ask for both.
-                found[str(condition)] = condition
-        return sorted(found.values(), key=lambda c: (c.path, c.operator, show(c.operand)))
+            # An element is there, if there is one at all: that is asked of the list.
+            known = tuple(one for one in OPERATORS if path[-1] or one != "exists")
+            for operator, operand in self._operators(operators, place, known, name):
+                asked.append((path, operator, self._operand(operator, operand, _join(place, operator))))
+        return _conditions(asked, every, "")
 
     def _budget(self, value: object, at: str) -> list[Comparison]:
         found = []
@@ -223,25 +255,32 @@ class _Reader:
         expected = "a table of operators"
         self._add(at, "no operator is given", expected=expected, got=_describe(operators), hint=hint)
 
-    def _path(self, name: object, at: str) -> tuple[str, ...]:
+    def _path(self, name: object, at: str) -> list[tuple[str, ...]]:
+        """The steps to the field; with ``[*]`` those to the list, then those from an element on."""
         if type(name) is not str:
             self._add(at, "a field is named by a string", expected="a path", got=_describe(name))
-            return ()
+            return [()]
         if name.startswith("/"):
             if re.search(r"~(?![01])", name):
                 self._add(at, "not a JSON pointer", expected="~0 for ~ and ~1 for /", got=_describe(name))
-            return tuple(step.replace("~1", "/").replace("~0", "~") for step in name[1:].split("/"))
-        path = tuple(name.split("."))
-        if "" in path:
-            hint = 'Write a JSON pointer, as in "/order/total", for a key that is empty or has a dot in it.'
-            self._add(at, "the path has an empty step", expected="a.b.c", got=_describe(name), hint=hint)
-        return path
+            return [tuple(step.replace("~1", "/").replace("~0", "~") for step in name[1:].split("/"))]
+        if not _DOTTED.fullmatch(name):
+            if "[" in name or "]" in name:
+                message, expected = "brackets can only be [*], behind a step", "items[*].price"
+                hint = 'One element is items.0.price. For a key with brackets write a JSON pointer: "/a[b]".'
+            else:
+                message, expected = "the path has an empty step", "a.b.c"
+                hint = 'For a key that is empty or has a dot in it write a JSON pointer: "/order/total".'
+            self._add(at, message, expected=expected, got=_describe(name), hint=hint)
+            return [("",)]
+        first, *rest = name.split("[*]")
+        return [tuple(first.split(".")), *(tuple(part.split(".")[1:]) for part in rest)]
 
     def _operand(self, operator: Operator, value: object, at: str) -> Scalar | tuple[Scalar, ...]:
-        if operator == "glob":
+        if operator in ("glob", "not_glob"):
             return self._globs(value, at)
-        if operator == "in":
-            return self._members(value, at)
+        if operator in ("in", "not_in"):
+            return self._members(self._named(value, at), at)
         if operator == "exists":
             if type(value) is not bool:
                 self._add(at, "exists is true or false", expected="true or false", got=_describe(value))
@@ -252,7 +291,7 @@ class _Reader:
     def _members(self, value: object, at: str) -> tuple[Scalar, ...]:
         if not isinstance(value, list | tuple) or not value:
             self._add(
-                at, "in needs values to choose from", expected="a list of scalars", got=_describe(value)
+                at, "there are no values to choose from", expected="a list of scalars", got=_describe(value)
             )
             return (None,)
         before = len(self.faults)
@@ -309,6 +348,27 @@ class _Reader:
     def _add(self, at: str, message: str, *, expected: str = "", got: str = "", hint: str = "") -> None:
         where = ": ".join(part for part in (self._prefix, at) if part)
         self.faults.append(InvalidPolicy(message, where=where, expected=expected, got=got, hint=hint))
+
+
+def _conditions(asked: list[_Asked], every: bool, within: str) -> tuple[Comparison | Elements, ...]:
+    """In canonical order, and what is asked of the elements of one list as one condition."""
+    # By text, because 1 == True: the two spellings of a path may ask for both.
+    found = {
+        str(one): one
+        for [path, *rest], operator, operand in asked
+        if not rest
+        for one in [Comparison(path, operator, operand, "payload", within)]
+    }
+    single = sorted(found.values(), key=lambda c: (c.path, c.operator, show(c.operand)))
+    lists: dict[tuple[str, ...], list[_Asked]] = {}
+    for [path, *rest], operator, operand in asked:
+        if rest:
+            lists.setdefault(path, []).append((rest, operator, operand))
+    several = []
+    for path, tests in sorted(lists.items()):
+        place = Elements(path, (), every, within).place
+        several.append(Elements(path, _conditions(tests, every, place), every, within))
+    return (*single, *several)
 
 
 def _join(at: str, key: object) -> str:

@@ -17,7 +17,9 @@ from typing import Literal, TypeAlias, get_args
 
 Effect: TypeAlias = Literal["allow", "deny"]
 MatcherName: TypeAlias = Literal["intent", "agent", "caller", "role", "tenant", "tag", "side_effect"]
-Operator: TypeAlias = Literal["eq", "ne", "lt", "le", "gt", "ge", "in", "glob", "exists"]
+Operator: TypeAlias = Literal[
+    "eq", "ne", "lt", "le", "gt", "ge", "in", "not_in", "glob", "not_glob", "exists"
+]
 Scalar: TypeAlias = str | int | Decimal | bool | None
 Kind: TypeAlias = Literal["string", "number", "boolean", "null"]
 Compared: TypeAlias = Literal["payload", "budget"]
@@ -72,20 +74,23 @@ class Matcher:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """One operator on one field of the payload, or on one budget.
+    """One operator on one field of the payload or of an element of a list in it, or on one budget.
 
     Args:
-        path: the steps from the payload's root to the field: keys, or list indexes as text; of a budget, its
-            name.
+        path: the steps to the field, from the payload's root or from the element on: keys, or list indexes as
+            text; of a budget, its name.
         operator: what is asked of the field.
-        operand: one scalar; for ``in`` and ``glob`` a sorted tuple of them; for ``exists`` a bool.
+        operand: one scalar; for ``in``, ``glob`` and their negations a sorted tuple of them; for ``exists`` a
+            bool.
         of: where the field is looked for.
+        within: the `place` of the elements; empty unless the field is one of them, or in one.
     """
 
     path: tuple[str, ...]
     operator: Operator
     operand: Scalar | tuple[Scalar, ...]
     of: Compared = "payload"
+    within: str = ""
 
     @property
     def pointer(self) -> str:
@@ -95,6 +100,8 @@ class Comparison:
     @property
     def place(self) -> str:
         """The field as causes and explanations name it."""
+        if self.within:
+            return ".".join((self.within, *self.path))
         return self.pointer if self.of == "payload" else f"budget {self.path[0]}"
 
     @property
@@ -105,6 +112,37 @@ class Comparison:
 
     def __str__(self) -> str:
         return f"{self.place} {self.operator} {show(self.operand)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Elements:
+    """What is asked of the elements of a list in the payload, all of it of the same element.
+
+    Args:
+        path: the steps to the list.
+        tests: what is asked of an element, in canonical order.
+        every: whether all elements have to pass, as in an allow rule, or one suffices, as in a deny rule.
+        within: the `place` of the elements that the list is in; empty if it is in none.
+    """
+
+    path: tuple[str, ...]
+    tests: tuple[Comparison | Elements, ...]
+    every: bool
+    within: str = ""
+
+    @property
+    def of(self) -> Compared:
+        """Where the list is looked for."""
+        return "payload"
+
+    @property
+    def place(self) -> str:
+        """The elements as the file spells them."""
+        return ".".join((self.within, *self.path) if self.within else self.path) + "[*]"
+
+    def __str__(self) -> str:
+        tests = " and ".join(map(str, self.tests))
+        return f"{'every' if self.every else 'some'} {self.place}: {tests}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +170,7 @@ def budget_of(name: str) -> Budget | None:
     return Budget(name, match[1], match[2], int(match[3]) * _SECONDS[match[4]] * 1_000_000)
 
 
-Condition: TypeAlias = Matcher | Comparison
+Condition: TypeAlias = Matcher | Comparison | Elements
 
 
 @dataclass(frozen=True, slots=True)

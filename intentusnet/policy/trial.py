@@ -97,18 +97,30 @@ class BacktestReport:
 
 
 @dataclass(slots=True)
+class _Group:
+    """How many equal changes, and some of the executions; mutable."""
+
+    count: int = 0
+    examples: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
 class Tally:
     """What was found so far; mutable."""
 
     executions: int = 0
     decisions: int = 0
     outcomes: dict[OutcomeKind, int] = field(default_factory=lambda: dict.fromkeys(OUTCOMES, 0))
-    groups: dict[Change, tuple[int, tuple[str, ...]]] = field(default_factory=dict)
+    groups: dict[Change, _Group] = field(default_factory=dict)
 
     def add(self, change: Change, count: int, examples: tuple[str, ...], most: int) -> None:
-        before, named = self.groups.get(change, (0, ()))
-        room = most - len(named)
-        self.groups[change] = before + count, named + examples[:room] if room > 0 else named
+        group = self.groups.get(change)
+        if group is None:
+            group = self.groups[change] = _Group()
+        group.count += count
+        room = most - len(group.examples)
+        if room > 0:
+            group.examples += examples[:room]
 
     def join(self, later: Tally, most: int) -> None:
         """Adds what was found in a later stretch of the log."""
@@ -116,8 +128,8 @@ class Tally:
         self.decisions += later.decisions
         for outcome, count in later.outcomes.items():
             self.outcomes[outcome] += count
-        for change, (count, examples) in later.groups.items():
-            self.add(change, count, examples, most)
+        for change, group in later.groups.items():
+            self.add(change, group.count, group.examples, most)
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,9 +216,9 @@ class Trial:
         """What was found."""
         tally = self.tally
         changes = dict.fromkeys(CHANGES, 0)
-        for change, (count, _) in tally.groups.items():
-            changes[change.kind] += count
-        groups = [ChangeGroup(change, *found) for change, found in tally.groups.items()]
+        for change, group in tally.groups.items():
+            changes[change.kind] += group.count
+        groups = [ChangeGroup(change, found.count, found.examples) for change, found in tally.groups.items()]
         groups.sort(key=lambda group: (CHANGES.index(group.change.kind), -group.count, str(group.change)))
         return BacktestReport(
             self._new.digest,
@@ -226,13 +238,12 @@ class Trial:
         return self._verdict(facts, plan)
 
     def _look(self, envelope: _Tree, plan: _Tree, payload: Callable[[], Any] | None) -> _Verdict:
-        facts = recorded_facts(envelope, plan, payload=False)
         try:
-            if payload is None:
-                facts = recorded_facts(envelope, plan)
-            elif any(policy.looks_at("payload", facts) for policy in self._policies):
+            facts = recorded_facts(envelope, plan, payload=payload is None)
+            if payload is not None and any(policy.looks_at("payload", facts) for policy in self._policies):
                 facts = recorded_facts({**envelope, "payload": payload()}, plan)
         except IntentusError as fault:
+            facts = recorded_facts(envelope, plan, payload=False)
             return self._undecidable(facts, plan, f"the payload cannot be read: {fault.message}")
         return self._verdict(facts, plan)
 

@@ -37,21 +37,22 @@ def openings(
     """
     if damage is not None:
         raise damage
-    wanted = Wanted(query)
+    ending = (query.status, query.agent, query.error_code) != (None, None, None)
+    wanted = Wanted(query, closings=ending or query.text is not None)
     found = search(wanted, index, lines, load) if query.text else index.find(wanted, query.position)
-    entries = tuple(islice(_read(query, found, lines), query.limit))
+    entries = tuple(islice(_read(query, ending, found, lines), query.limit))
     # Whether there are more is not looked up: that would cost as much as some hundred of them.
     return Openings(entries, query.cursor_after(entries[-1].seq) if len(entries) == query.limit else None)
 
 
-def _read(query: Query, found: Iterator[Found], lines: Lines) -> Iterator[Entry]:
-    ending = (query.status, query.agent, query.error_code) != (None, None, None)
+def _read(query: Query, ending: bool, found: Iterator[Found], lines: Lines) -> Iterator[Entry]:
+    chooses = query.chooses
     for one in found:
         opened = lines.read(one.opened)
         # An index that names the wrong ones is found out by what their lines say.
         if ending:
             _ = list(rows(query, [one], lines))
-        elif query.chooses and not matches(query, summarise(opened, None)):
+        elif chooses and not matches(query, summarise(opened, None)):
             where = f"execution {opened.execution}"
             raise Doubt(IntegrityBroken("an execution is not as it was found", where=where))
         yield opened

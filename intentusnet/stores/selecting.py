@@ -36,11 +36,13 @@ class Wanted:
         query: says which, its text and cursor aside.
         among: if given, only those that were opened at one of these seqs.
         ended: whether those that have not ended are left out.
+        closings: whether it is wanted where their last lines lie, too, which costs a look-up for each.
     """
 
     query: Query
     among: Sequence[int] | None = None
     ended: bool = False
+    closings: bool = True
 
 
 def select(db: sqlite3.Connection, wanted: Wanted, position: int, limit: int) -> list[Found]:
@@ -64,11 +66,15 @@ def select(db: sqlite3.Connection, wanted: Wanted, position: int, limit: int) ->
         where.require(f"{where.seq} IN (SELECT value FROM json_each(?))", _json(wanted.among))
     oldest_first = wanted.query.oldest_first
     where.require(f"{where.seq} {'>' if oldest_first else '<'} ?", position)
+    closing, closings = "NULL", ""
+    if wanted.closings:
+        closing = "c.seq, c.segment, c.offset, c.length, c.digest"
+        closings = "LEFT JOIN entries AS c ON c.execution = e.seq AND c.seq = e.closed"
     sql = f"""
-        SELECT o.seq, o.segment, o.offset, o.length, o.digest, c.seq, c.segment, c.offset, c.length, c.digest
+        SELECT o.seq, o.segment, o.offset, o.length, o.digest, {closing}
         FROM {where.source}
         CROSS JOIN entries AS o ON o.execution = e.seq AND o.seq = e.seq
-        LEFT JOIN entries AS c ON c.execution = e.seq AND c.seq = e.closed
+        {closings}
         WHERE {" AND ".join(where.conditions)}
         ORDER BY {where.seq} {"ASC" if oldest_first else "DESC"} LIMIT {limit}
     """

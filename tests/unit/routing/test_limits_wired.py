@@ -27,6 +27,7 @@ from intentusnet import (
     Verdict,
     load_record,
 )
+from intentusnet.errors import ConfigurationError, InvalidAgent
 
 ONCE = Limits(rate=(Rate(per="agent", count=1),))
 
@@ -344,6 +345,10 @@ def test_settings_are_refused_where_they_are_made() -> None:
     runtime = limited()
     runtime.agent("a", handles="x", limits=Limits(retry=Retry(within=timedelta(minutes=1))))(gives(1))
     definition = runtime.registry.get("a").definition
+    with pytest.raises(ConfigurationError, match="expected Limits"):
+        IntentusRuntime(limits={"retry": {}})
+    with pytest.raises(InvalidAgent, match="limits"):
+        runtime.agent("b", handles="x", limits=7)(gives(1))
     assert definition.limits is not None and definition.limits.retry is not None
     assert type(definition).model_validate_json(definition.model_dump_json()) == definition
 

@@ -169,6 +169,22 @@ def test_a_replay_takes_the_verdicts_from_the_record(now: str, store: Any) -> No
         assert replayed.route("x").ok
 
 
+@pytest.mark.parametrize("strategy", ["direct", "fallback", "parallel", "broadcast"])
+def test_every_depth_and_strictness_takes_them(strategy: str) -> None:
+    """Whether agents are run, taken from the record, or asked of the world; and without any agents, too."""
+    runtime = limited()
+    flaky = Flaky(runtime, a=["AGENT_ERROR"], b=["AGENT_ERROR", None])
+    limits = Limits(retry=Retry(on=("AGENT_ERROR",)), rate=(Rate(per="agent", count=2),))
+    flaky.add("a", rank=0, limits=limits, **READS)
+    flaky.add("b", rank=1, limits=limits, **READS)
+    response = runtime.route("x", strategy=strategy)
+    assert len(response.attempts) > len(record_of(runtime, response).plan_tree["steps"])
+    for options in ({"depth": "routing"}, {"depth": "live"}, {"strictness": "strict"}):
+        assert runtime.replay(response.execution_id, **options).verdict is Verdict.MATCH
+    nobody = IntentusRuntime(store=runtime.store)
+    assert nobody.replay(response.execution_id, depth="routing").verdict is Verdict.MATCH
+
+
 def test_a_record_without_limits_is_replayed_with_them() -> None:
     """What was not asked then is not asked now."""
     store = MemoryExecutionStore()

@@ -210,7 +210,7 @@ class IntentRouter:
                 ),
                 control,
                 self._hands.off_loop,
-                self._limited(plan, request),
+                self._limited(request) if plan.gated else None,
             )
             fingerprint = await finished(self._hands.off_loop(lambda: session.close(outcome)), control)
             self._note_usage(request, session)
@@ -267,12 +267,10 @@ class IntentRouter:
                 plan.agent(attempt), attempt, _called(request, stops, taken), session
             ),
             request.control or NEVER,
-            self._limited(plan, request),
+            self._limited(request) if plan.gated else None,
         )
 
-    def _limited(self, plan: Plan, request: Request) -> Limited | None:
-        if not plan.gated:
-            return None
+    def _limited(self, request: Request) -> Limited:
         arrival = Arrival(request.envelope, request.control or NEVER, request.holding)
         return Limited(self._gates, arrival, request.depth)
 

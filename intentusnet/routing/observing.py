@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol, TypeVar
 
 from intentusnet import values
+from intentusnet.errors import ReplayHalted
 from intentusnet.events import (
     AttemptBegan,
     AttemptCutOff,
@@ -131,13 +132,15 @@ class Observed:
 
     def interrupted(self, fault: BaseException) -> None:
         """The execution ends without an outcome."""
-        self._interrupted(fault)
-        self._observers.failed(self._request, fault)
+        raised = self._raised(fault)
+        self._interrupted(raised)
+        self._observers.failed(self._request, raised)
 
     async def interrupted_async(self, fault: BaseException) -> None:
         """The same for asynchronous callers."""
-        self._interrupted(fault)
-        await self._observers.failed_async(self._request, fault)
+        raised = self._raised(fault)
+        self._interrupted(raised)
+        await self._observers.failed_async(self._request, raised)
 
     # What follows is the session's.
 
@@ -214,6 +217,11 @@ class Observed:
     def attempts(self) -> tuple[tuple[str, Answer], ...]:
         """See `Recorder.attempts`."""
         return self._session.attempts
+
+    def _raised(self, fault: BaseException) -> BaseException:
+        """What the caller is raised: a signal stands for what a session that goes on has found."""
+        found = getattr(self._session, "diverged", None) if isinstance(fault, ReplayHalted) else None
+        return found if isinstance(found, Exception) else fault
 
     def _closed(self, response: AgentResponse) -> None:
         error = response.error

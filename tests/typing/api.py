@@ -21,9 +21,12 @@ from intentusnet import (
     Divergence,
     ErrorCode,
     ErrorInfo,
+    Event,
+    ExecutionClosed,
     ExecutionRecord,
     ExecutionStore,
     FileExecutionStore,
+    Hook,
     IntentEnvelope,
     IntentRef,
     IntentusRuntime,
@@ -31,6 +34,7 @@ from intentusnet import (
     MemoryExecutionStore,
     Page,
     Query,
+    Refused,
     ReplayReport,
     RoutingOptions,
     RoutingStrategy,
@@ -158,3 +162,21 @@ if report.verdict is Verdict.MATCH:
 
 with runtime.configure(store=store) as other:
     assert_type(other, IntentusRuntime)
+
+
+class Guarding(Hook):
+    name = "guard"
+
+    def before(self, envelope: IntentEnvelope) -> None:
+        raise Refused("no", code=ErrorCode.UNAUTHORIZED, details={"intent": envelope.intent.name})
+
+    async def after(self, envelope: IntentEnvelope, response: AgentResponse) -> None:
+        assert_type(response.ok, bool)
+
+    def on_event(self, event: Event) -> None:
+        if isinstance(event, ExecutionClosed):
+            assert_type(event.took_us, int)
+            assert_type(event.code, str | None)
+
+
+IntentusRuntime(hooks=[Guarding()])

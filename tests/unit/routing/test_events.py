@@ -40,6 +40,7 @@ from intentusnet import (
     Refused,
     Retry,
 )
+from intentusnet.errors import ContinuationDiverged
 
 READS: dict[str, Any] = {"side_effect": "read_only"}
 
@@ -307,6 +308,32 @@ def test_what_goes_on_is_told_of_again(kind: str, tmp_path: Path) -> None:
     replays(runtime, forked)
     assert watching.events == []
     runtime.close()
+
+
+def test_an_execution_that_cannot_go_on_is_told_of_as_its_caller_is() -> None:
+    """Resumed with other code, it has no end: observers get the error that `resume` raises."""
+    told: list[Any] = []
+
+    class Told(Watching):
+        def on_error(self, envelope: Any, error: Any) -> None:
+            told.append(error)
+
+    watching = Told()
+    runtime = runtime_of(hooks=[watching])
+    names = ["one"]
+
+    @runtime.agent("agent", handles="x", **READS)
+    def agent(ctx: Context) -> None:
+        ctx.effect(names[0], gives(1))
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        runtime.route("x")
+    names[0] = "another"
+    with pytest.raises(ContinuationDiverged) as raised:
+        runtime.resume(watching.events[0].execution_id)
+    assert told[1:] == [raised.value]
+    assert watching.events[-1].tree()["type"] == "ContinuationDiverged"
 
 
 # --- sync and async ---

@@ -91,7 +91,12 @@ def _of_number(token: str, at: int, path: str) -> Loss | None:
             return Loss(
                 "a number has too many digits", at, path, f"at most {MOST_DIGITS} digits", f"{digits} digits"
             )
-    elif abs(float(token)) == float("inf"):
+        return None
+    try:
+        number = float(token)
+    except ValueError:  # it begins with one of the constants, at which nobody has read on
+        return Loss("this is no JSON", at, path, "a value", repr(token[:80]))
+    if abs(number) == float("inf"):
         return Loss("a number is too large", at, path, "at most 1.8e308", token[:80])
     return None
 

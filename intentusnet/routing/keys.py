@@ -20,6 +20,7 @@ from intentusnet.errors import IntegrityBroken, InvalidInput, StillRunning
 from intentusnet.idempotency import differing, digest_of_opened, has_done_something, key_digest
 from intentusnet.ids import Clock
 from intentusnet.record import ExecutionRecord
+from intentusnet.refusals import describe
 from intentusnet.response import AgentResponse, ErrorCode, ErrorInfo
 from intentusnet.routing.control import TASK_CANCELLED, Control
 from intentusnet.routing.drivers import OffLoop
@@ -45,9 +46,10 @@ class _Key(Enum):
 
 def check_in_flight(choice: str | None) -> None:
     """Raises InvalidInput if there is no such choice; None is "as the runtime was told"."""
-    if choice not in (None, "wait", "refuse"):
+    # Not compared with what is no text: that may raise anything.
+    if choice is not None and not (isinstance(choice, str) and choice in ("wait", "refuse")):
         raise InvalidInput(
-            "there is no such choice", where="in_flight", expected="'wait' or 'refuse'", got=repr(choice)
+            "there is no such choice", where="in_flight", expected="'wait' or 'refuse'", got=describe(choice)
         )
 
 

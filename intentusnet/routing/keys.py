@@ -44,10 +44,9 @@ class _Key(Enum):
     BUSY = "busy"
 
 
-def check_in_flight(choice: str | None) -> None:
+def check_in_flight(choice: object) -> None:
     """Raises InvalidInput if there is no such choice; None is "as the runtime was told"."""
-    # Not compared with what is no text: that may raise anything.
-    if choice is not None and not (isinstance(choice, str) and choice in ("wait", "refuse")):
+    if choice is not None and (type(choice) is not str or choice not in ("wait", "refuse")):
         raise InvalidInput(
             "there is no such choice", where="in_flight", expected="'wait' or 'refuse'", got=describe(choice)
         )

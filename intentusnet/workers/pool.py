@@ -6,6 +6,7 @@ Each leads a session and group of processes of its own, which is killed as a who
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import select
@@ -29,6 +30,8 @@ KEPT: Final = 8
 _ENDS_WITHIN: Final = 5.0
 
 _starting = threading.Lock()
+#: The program ends, and with it each thread but the main one, wherever it is.
+_ends = False
 
 
 class NoWorker(Exception):
@@ -53,6 +56,8 @@ class Worker:
         )
         try:
             with _starting:
+                if _ends and threading.current_thread() is not threading.main_thread():
+                    raise OSError("the program ends")
                 self._process.start()
                 # Ours to look after: multiprocessing would wait for it at the end of the program, and ask how
                 # it is, in forked processes, too, which can be answered only once.
@@ -321,4 +326,17 @@ def _after_fork() -> None:
         pool.after_fork()
 
 
+def _at_exit() -> None:
+    """Lets no thread that ends with the program leave the fork server with half of a request.
+
+    The fork server would end with a traceback.
+    """
+    global _ends  # noqa: PLW0603 - a program ends once
+    taken = _starting.acquire(timeout=_ENDS_WITHIN)
+    _ends = True
+    if taken:
+        _starting.release()
+
+
 os.register_at_fork(after_in_child=_after_fork)
+atexit.register(_at_exit)

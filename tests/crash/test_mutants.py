@@ -25,7 +25,8 @@ from intentusnet.log.head import Head
 #: The syncs of a repair, and of portable records, have tests of their own.
 _ELSEWHERE = ("log/mending.py:", "stores/portable.py:")
 
-#: The scenes that find these soonest; if they do not, the others are looked at.
+#: The scenes that find these soonest; if they do not, the others are looked at. They take the longest all the
+#: same, so the short form has one of them, which the seed picks.
 _SOONEST = {
     "log/appender.py:Appender._open_segment fsync_dir": "creation, killed",
     "log/files.py:sync_name fsync_dir": "creation, killed",
@@ -69,8 +70,10 @@ def test_every_sync_of_the_package_is_in_a_scene() -> None:
 
 
 @pytest.mark.parametrize("sync", [sync for sync in in_source() if not sync.startswith(_ELSEWHERE)])
-def test_a_sync_that_is_left_out_is_found(sync: str, memory: Path, seed: int) -> None:
+def test_a_sync_that_is_left_out_is_found(sync: str, memory: Path, seed: int, torture: bool) -> None:
     """Without it some crash breaks a promise, for each of those that it is done for."""
+    if not torture and sync in _SOONEST and sync != list(_SOONEST)[seed % len(_SOONEST)]:
+        pytest.skip("the seed picks another one of those that take long: make torture has them all")
     for name, scenes in scenes_by_sync().items():
         if name.partition(" < ")[0] == sync:
             soonest = sorted(scenes, key=lambda scene: scene != _SOONEST.get(sync))

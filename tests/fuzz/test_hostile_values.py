@@ -64,8 +64,8 @@ TYPES: list[Any] = [
 
 
 def kinds(store: ExecutionStore) -> list[Any]:
-    """All types where nothing is written to a disk; there, which is all the same to types, every fourth."""
-    return TYPES if isinstance(store, MemoryExecutionStore) else TYPES[::4]
+    """All types where nothing is written to a disk; there, which is all the same to types, every sixth."""
+    return TYPES if isinstance(store, MemoryExecutionStore) else TYPES[::6]
 
 
 def answering(kind: Any, make: Callable[[Any], Any]) -> Callable[..., Any]:

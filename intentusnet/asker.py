@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypeVar
 
-from intentusnet import raised, values
+from intentusnet import garbage, raised, values
 from intentusnet.errors import (
     BranchCancelled,
     ControlSignal,
@@ -196,7 +196,7 @@ class Asker:
 
     def captures(self) -> bool:
         """Whether hooks are to ask through this context for the code that runs."""
-        return not self._ended and inside_effect.get() is None
+        return not self._ended and inside_effect.get() is None and not garbage.is_collected()
 
     def _scope(self) -> Scope:
         inner = branch.get()

@@ -45,6 +45,7 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType, TracebackType
 from typing import Any, Final, Self
 
+from intentusnet import garbage
 from intentusnet.asker import World
 from intentusnet.base_context import BaseContext, capturing
 from intentusnet.capture.redaction import Redaction
@@ -191,6 +192,7 @@ _installed: set[tuple[str, Install]] = set()
 
 def prepare(hooks: Iterable[Hook]) -> None:
     """Installs hooks, each once in a process; those whose module is not loaded yet, when it is."""
+    garbage.watch()
     with _lock:
         for hook in hooks:
             if (hook.module, hook.install) in _installed:

@@ -1,6 +1,7 @@
 """Many threads and event loops against all limits at once; the clock stands still, so that totals are exact.
 
-``python tests/helpers/load.py [THREADS] [EACH]`` runs it at length: 64 threads with 1,000 executions each.
+``PYTHONPATH=tests python tests/helpers/load.py [THREADS] [EACH]`` runs it at length: 64 threads with 1,000
+executions each.
 """
 
 import asyncio
@@ -10,6 +11,8 @@ import time
 from collections import Counter
 from collections.abc import Iterable
 from typing import Any, NamedTuple
+
+from helpers.turns import short_turns
 
 from intentusnet import (
     AgentFailure,
@@ -129,15 +132,11 @@ def load(threads: int, rounds: int) -> Load:
     workers = [
         threading.Thread(target=loops if number % 2 else routes, args=(number,)) for number in range(threads)
     ]
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-5)  # so that threads come between each other's steps
-    try:
+    with short_turns():
         for worker in workers:
             worker.start()
         for worker in workers:
             worker.join()
-    finally:
-        sys.setswitchinterval(interval)
     made = Counter(called)
     return Load(runtime, responses, (crowd.most, executions.most), made)
 

@@ -1,6 +1,5 @@
 """Random streams: each scope has one of its own, and others by name; none shifts another."""
 
-import sys
 import threading
 from collections import Counter
 from random import Random
@@ -8,6 +7,7 @@ from typing import Any
 
 import pytest
 from helpers.recordings import recorded, value
+from helpers.turns import short_turns
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -106,12 +106,8 @@ def test_threads_share_a_stream_that_is_asked_for_once() -> None:
             thread.join()
         return [len({id(stream) for stream in streams}) for streams in got.values()]
 
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)  # so that a thread is as likely as can be to be overtaken while it asks
-    try:
+    with short_turns():  # so that a thread is as likely as can be to be overtaken while it asks
         response, record = recorded(agent)
-    finally:
-        sys.setswitchinterval(interval)
     assert response.payload == [1] * 100
     assert Counter(question.kind for question in record.questions)["random"] == 100
 

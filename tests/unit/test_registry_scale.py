@@ -9,6 +9,7 @@ from types import FrameType
 from typing import Any, TypeVar
 
 import pytest
+from helpers.turns import short_turns
 from packaging.version import Version
 
 from intentusnet import IntentEnvelope, IntentusRuntime, RoutingOptions
@@ -223,10 +224,8 @@ def together(calls: list[Callable[[], None]]) -> None:
 @pytest.fixture
 def often() -> Any:
     """Threads that take turns as often as they can."""
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    yield
-    sys.setswitchinterval(before)
+    with short_turns():
+        yield
 
 
 def test_every_plan_is_that_of_one_moment(often: None) -> None:

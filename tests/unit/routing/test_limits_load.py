@@ -1,6 +1,5 @@
 """The states of limits under many threads: totals are exact, and nobody is let through beyond a limit."""
 
-import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -9,6 +8,7 @@ from typing import Any
 
 import pytest
 from helpers.load import check, load, replayed
+from helpers.turns import short_turns
 
 from intentusnet import Breaker, Caller, Concurrency, ErrorCode, Limits, ManualClock, Rate, Verdict
 from intentusnet.agents import Agent, define_agent
@@ -23,10 +23,8 @@ THREADS = 16
 @pytest.fixture(autouse=True)
 def often() -> Iterator[None]:
     """Threads take turns so often that they come between each other's steps."""
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    yield
-    sys.setswitchinterval(interval)
+    with short_turns():
+        yield
 
 
 def gated(limits: Limits) -> tuple[Gates, Agent]:

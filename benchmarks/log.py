@@ -136,6 +136,10 @@ def concurrent_ratios(took: Mapping[str, float]) -> dict[str, float]:
         if kind == "execution":
             found[f"durable executions/s, {shape} callers: log / SQLite"] = took[f"sqlite {shape}"] / unit
             found[f"durable executions/s, {shape} callers / 1 × 1"] = took["execution 1 × 1"] / unit
+    # The target is an absolute one: it says something only of an idle machine.
+    found["64 threads, a durable execution, as a share of the 1/15,000 s to reach"] = (
+        took["execution 1 × 64"] * 15_000
+    )
     return found
 
 

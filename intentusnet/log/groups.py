@@ -25,14 +25,14 @@ class Request:
         error: why it was not done.
     """
 
-    # On the class, so that making one, which every append does, sets one attribute.
-    last: int = UNWRITTEN
-    error: IntentusError | None = None
-    _leads: bool = False
-    _wake: threading.Lock | None = None
+    __slots__ = ("_leads", "_wake", "drafts", "error", "last")
 
     def __init__(self, drafts: Sequence[Draft]) -> None:
         self.drafts = drafts
+        self.last = UNWRITTEN
+        self.error: IntentusError | None = None
+        self._leads = False
+        self._wake: threading.Lock | None = None
 
 
 class Groups:

@@ -24,7 +24,7 @@ from intentusnet.log.backlog import AsyncBound, Backlog
 from intentusnet.log.entry import Draft, format_line, genesis
 from intentusnet.log.files import Files, lock_file, must_sync, poisoned, unlock_file, write_all
 from intentusnet.log.groups import Request
-from intentusnet.log.head import Head, Tail
+from intentusnet.log.head import End, Head, Tail
 from intentusnet.log.recovery import REPAIR_MARK, recover_tail
 from intentusnet.log.segment import LOG_DIR, create_segment, segment_name
 
@@ -103,11 +103,10 @@ class Appender:
             if not group and not taken:
                 return
             try:
-                head.check()
                 head.open_lock()
                 lock_file(head.lock_fd)
                 try:
-                    self._write(*self._end(), taken, group)
+                    self._write(self._end(), taken, group)
                 finally:
                     unlock_file(head.lock_fd)
             except BaseException as cause:
@@ -115,7 +114,7 @@ class Appender:
                 error = explained(cause, self._directory)
                 if isinstance(error, StorePoisoned):
                     head.poison(error)
-                end = -1 if head.here is None else head.here[1].seq
+                end = -1 if head.here is None else head.here[3]
                 for request in group[1:]:
                     # An interrupt may have come when all was done.
                     if request.last >= end:
@@ -141,16 +140,15 @@ class Appender:
         head = self.head
         with head.write_lock:
             try:
-                head.check()
                 head.open_lock()
                 lock_file(head.lock_fd)
                 try:
-                    fd, tail = self._end()
+                    end = self._end()
+                    tail = Tail(*end[1:])
                     if tail.seq == tail.first:
                         return False
-                    new = self._next_segment(fd, tail)
-                    begun = Tail(tail.seq, 0, tail.seq, tail.chain)
-                    head.publish(new, begun, durable=tail.seq - 1, note=tail)
+                    new = self._next_segment(end[0], tail)
+                    head.publish((new, tail.seq, 0, tail.seq, tail.chain), tail.seq - 1, tail)
                     self.sealed += 1
                     return True
                 finally:
@@ -179,13 +177,13 @@ class Appender:
         self.head.after_fork()
         self.backlog.after_fork()
 
-    def _end(self) -> tuple[int, Tail]:
+    def _end(self) -> End:
         """The end of the log, as it is now: read again if another process has written."""
         head = self.head
         begun = os.lseek(head.lock_fd, 0, os.SEEK_END)
         here = head.here
         # Another process may also have gone on to the next segment without a line more in this one.
-        if here is not None and begun == self._begun and os.lseek(here[0], 0, os.SEEK_END) == here[1].offset:
+        if here is not None and begun == self._begun and os.lseek(here[0], 0, os.SEEK_END) == here[2]:
             return here
         if here is not None and begun > self._begun:
             os.lseek(head.lock_fd, self._begun, os.SEEK_SET)
@@ -202,14 +200,15 @@ class Appender:
             self._store_id,
             clock=self._clock,
             files=self._files,
-            known=here and here[1],
+            known=here and Tail(*here[1:]),
             durable=head.durable,
         )
         head.open_note()
-        fd = here[0] if here is not None and here[1].first == tail.first else self._open_segment(tail.first)
-        head.publish(fd, tail, durable=durable)
+        fd = here[0] if here is not None and here[1] == tail.first else self._open_segment(tail.first)
+        end = (fd, *tail)
+        head.publish(end, durable)
         self._begun = begun
-        return fd, tail
+        return end
 
     def _open_segment(self, first: int) -> int:
         """Opens the segment that the log ends with, or creates the first one."""
@@ -225,17 +224,16 @@ class Appender:
             raise
         return fd
 
-    def _write(self, fd: int, tail: Tail, taken: list[Draft], group: list[Request]) -> None:
+    def _write(self, start: End, taken: list[Draft], group: list[Request]) -> None:
         """Writes the drafts at the end, over as many segments as they take."""
-        head, start_fd, start = self.head, fd, tail
-        before = head.here
-        last = tail.seq + len(taken) - 1
+        head = self.head
+        fd, first, offset, seq, chain = start
+        last = seq + len(taken) - 1
         for request in group:
             request.last = last = last + len(request.drafts)
         alone = len(group) == 1 and not taken
         drafts = group[0].drafts if alone else [*taken, *(draft for one in group for draft in one.drafts)]
         durable, ts = head.durable, None
-        first, offset, seq, chain = tail
         sealed: Tail | None = None
         made: dict[int, int] = {}
         lines: list[bytes] = []
@@ -256,15 +254,14 @@ class Appender:
                 seq += 1
             write_all(self._files, fd, b"".join(lines))
             # Not before: a batch that could still be cut back must not be noted as being on disk.
-            end = Tail(first, offset, seq, chain)
-            head.publish(fd, end, durable=sealed.seq - 1 if sealed else -1, note=sealed)
+            head.publish((fd, first, offset, seq, chain), sealed.seq - 1 if sealed else -1, sealed)
             if taken:
-                self.backlog.written(start.seq + len(taken) - 1)
+                self.backlog.written(start[3] + len(taken) - 1)
         except StorePoisoned:
             raise
         except BaseException:
-            if head.here is before:
-                self._cut_back(start_fd, start, made)
+            if head.here is start:
+                self._cut_back(start[0], Tail(*start[1:]), made)
             raise
         finally:
             for spare in made:

@@ -108,13 +108,15 @@ if sys.platform == "win32":
 
 else:
     # Straight to the system call: every append makes two, and portalocker's checks cost more than they do.
+    _flock, _SHARED, _EXCLUSIVE, _UNLOCK = fcntl.flock, fcntl.LOCK_SH, fcntl.LOCK_EX, fcntl.LOCK_UN
+
     def lock_file(fd: int, *, shared: bool = False) -> None:
         """Waits until nobody holds the lock of this file, or only shared ones, and takes it."""
-        fcntl.flock(fd, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
+        _flock(fd, _SHARED if shared else _EXCLUSIVE)
 
     def unlock_file(fd: int) -> None:
         """Gives the lock back; harmless if it is not held."""
-        fcntl.flock(fd, fcntl.LOCK_UN)
+        _flock(fd, _UNLOCK)
 
 
 def must_sync(sync: Callable[[], None], what: Path | str) -> None:

@@ -3,6 +3,9 @@
 A plain lock around write and sync would be right and slow: its waiters are let in one by one, each to write a
 line and to wait for the disk, while the disk would take all their lines in the time of one. Here the requests
 that come in while a group is being done form the next group; whoever waits longest leads it.
+
+Those who were led are woken one after the other, each by the one before: woken together, they would only wait
+once more, all of them for the interpreter, and each turn of it would go by way of the kernel.
 """
 
 from __future__ import annotations
@@ -25,14 +28,17 @@ class Request:
         error: why it was not done.
     """
 
-    # On the class, so that making one, which every append does, sets one attribute.
-    last: int = UNWRITTEN
-    error: IntentusError | None = None
-    _leads: bool = False
-    _wake: threading.Lock | None = None
+    __slots__ = ("_behind", "_leads", "_wake", "drafts", "error", "last")
 
     def __init__(self, drafts: Sequence[Draft]) -> None:
         self.drafts = drafts
+        self.last = UNWRITTEN
+        self.error: IntentusError | None = None
+        self._leads = False
+        # Released to wake the thread; None if it does not wait.
+        self._wake: threading.Lock | None = None
+        # Those of its group who are still to be woken, the next one last; None before the first of them is.
+        self._behind: list[Request] | None = None
 
 
 class Groups:
@@ -57,30 +63,58 @@ class Groups:
             self._waiting.append(request)
         try:
             wake.acquire()
+            if not request._leads:
+                self._wake_next(request._behind)
+                return []
         except BaseException:
-            with self._mutex:
-                if request in self._waiting:
-                    self._waiting.remove(request)
-            if request._leads:
-                self.leave([])
+            self._abandon(request)
             raise
-        if not request._leads:
-            return []
         with self._mutex:
             group, self._waiting = self._waiting, []
         return group
 
     def leave(self, group: list[Request]) -> None:
-        """Wakes the group's threads, and one that waits to lead the next."""
+        """Wakes one that waits to lead the next group, and the first of this one's."""
         with self._mutex:
             if not self._waiting and len(group) <= 1:
                 self._led = False
                 return
-            heir = self._waiting[0] if self._waiting else None
-            self._led = heir is not None
-            if heir is not None:
+            led = group[:0:-1]
+            for request in led:
+                request._behind = led
+            self._led = bool(self._waiting)
+            # The heir first, so that its write is under way while the others go about their next append.
+            if self._waiting:
+                heir = self._waiting[0]
                 heir._leads = True
-        # The heir first, so that its write is under way while the others go about their next append.
-        for request in (heir, *group[1:]):
-            if request is not None and request._wake is not None:
-                request._wake.release()
+                _wake(heir)
+        self._wake_next(led)
+
+    def _wake_next(self, led: list[Request] | None) -> None:
+        """Wakes the next of a group that was led, past those who were interrupted meanwhile."""
+        if led:
+            with self._mutex:
+                while led and not _wake(led.pop()):
+                    pass
+
+    def _abandon(self, request: Request) -> None:
+        """Sees to it that nobody waits for a request whose thread was interrupted while it waited."""
+        with self._mutex:
+            request._wake = None
+            if request in self._waiting:
+                self._waiting.remove(request)
+            led = request._behind
+            # Whoever comes to wake it later goes past it.
+            woken = led is not None and request not in led
+        if request._leads:
+            self.leave([])
+        elif woken:
+            self._wake_next(led)
+
+
+def _wake(request: Request) -> bool:
+    """Wakes the thread of a request; False if it does not wait."""
+    wake = request._wake
+    if wake is not None:
+        wake.release()
+    return wake is not None

@@ -30,7 +30,6 @@ _NOTE = re.compile(
 )
 
 
-# A tuple, because one is made for every append.
 class Tail(NamedTuple):
     """Where the log ends: first seq of the last segment, its length in bytes, next seq, last chain value."""
 
@@ -38,6 +37,10 @@ class Tail(NamedTuple):
     offset: int
     seq: int
     chain: bytes
+
+
+End = tuple[int, int, int, int, bytes]
+"""The last segment, open for appending, and what :class:`Tail` says; plain, for every append makes one."""
 
 
 # A tuple, because one is made for every sync.
@@ -100,7 +103,7 @@ class Head:
         unsynced: the appends that do not.
         write_lock: held by whoever uses ``lock_fd`` or changes ``here``.
         lock_fd: the file whose lock keeps other processes from writing; -1 if it is not open.
-        here: the last segment, open for appending, and the end of the log; None if it is not open.
+        here: the end of the log; None if it is not open.
         durable: the highest seq known to be on disk, -1 for none; only ever raised.
     """
 
@@ -110,7 +113,7 @@ class Head:
         self.synced, self.unsynced = Groups(), Groups()
         self.write_lock = threading.Lock()
         self.lock_fd = -1
-        self.here: tuple[int, Tail] | None = None
+        self.here: End | None = None
         self.durable = -1
         self._sync_lock = threading.Lock()
         self._note_fd = -1
@@ -120,7 +123,14 @@ class Head:
         self._poison: tuple[str, str] | None = None
 
     def open_lock(self) -> None:
-        """Opens the lock, if it is not open; raises OSError if it cannot. The write lock must be held."""
+        """Opens the lock, if it is not open. The write lock must be held.
+
+        Raises:
+            OSError: it cannot be opened.
+            StorePoisoned: a sync failed earlier.
+            StoreWriteFailed: the log is closed.
+        """
+        self.check()
         if self.lock_fd < 0:
             self.lock_fd = self.files.open(self.directory / LOCK_FILE, os.O_RDWR | os.O_CREAT)
 
@@ -151,17 +161,17 @@ class Head:
         """Lets every later append and every waiter fail."""
         self._poison = (error.where, error.got)
 
-    def publish(self, fd: int, tail: Tail, *, durable: int = -1, note: Tail | None = None) -> None:
+    def publish(self, end: End, durable: int, note: Tail | None = None) -> None:
         """Makes this the end of the log; the write lock and the lock between processes must be held.
 
         Args:
-            fd: the last segment, open for appending.
-            tail: the end of the log.
-            durable: a seq up to which the log has become known to be on disk.
+            end: the end of the log.
+            durable: a seq up to which the log has become known to be on disk; -1 for none.
             note: an end up to which the caller has synced, to be noted.
         """
-        if self.here is not None and self.here[0] == fd and note is None:
-            self.here = (fd, tail)
+        before = self.here
+        if note is None and before is not None and before[0] == end[0]:
+            self.here = end
             # Not worth waiting for whoever is syncing: what is not learnt here will be learnt from the note.
             if durable > self.durable and self._sync_lock.acquire(blocking=False):
                 self.durable = max(self.durable, durable)
@@ -169,14 +179,14 @@ class Head:
             return
         # Nobody may be syncing the old descriptor while it is closed.
         with self._sync_lock:
-            before, self.here = self.here, (fd, tail)
+            self.here = end
             self.durable = max(self.durable, durable)
-            if before is not None and before[0] != fd:
+            if before is not None and before[0] != end[0]:
                 self.files.close(before[0])
             if note is not None:
                 lock_file(self._note_fd)
                 try:
-                    self._write_note(note)
+                    self._write_note(*note)
                 finally:
                     unlock_file(self._note_fd)
 
@@ -194,7 +204,7 @@ class Head:
             if self._poison is not None:
                 raise poisoned(*self._poison)
             assert self.here is not None
-            fd, tail = self.here
+            fd, first, offset, after, chain = self.here
             try:
                 lock_file(self._note_fd)
                 try:
@@ -206,8 +216,8 @@ class Head:
                     if os.fstat(fd).st_nlink == 0:
                         raise OSError("a segment was removed, or replaced by another file, while it was open")
                     self.files.fdatasync(fd)
-                    self.durable = tail.seq - 1
-                    self._write_note(tail)
+                    self.durable = after - 1
+                    self._write_note(first, offset, after, chain)
                 finally:
                     unlock_file(self._note_fd)
             except OSError as error:
@@ -225,7 +235,7 @@ class Head:
         if self._poison is not None:
             raise poisoned(*self._poison)
         if here is not None:
-            self.sync_to(here[1].seq - 1)
+            self.sync_to(here[3] - 1)
 
     def close(self) -> None:
         """Syncs, writes the note and closes the files; later calls do nothing.
@@ -271,8 +281,8 @@ class Head:
             self._noted = (data, -1 if note is None else note.seq)
         return self._noted[1]
 
-    def _write_note(self, tail: Tail) -> None:
-        note = HeadNote(tail.chain.hex(), tail.offset, segment_name(tail.first), tail.seq - 1).encode()
+    def _write_note(self, first: int, offset: int, seq: int, chain: bytes) -> None:
+        note = HeadNote(chain.hex(), offset, segment_name(first), seq - 1).encode()
         done = 0
         # The lines are on disk, which is what was asked for; without a newer note the older one stays true.
         with contextlib.suppress(OSError):
@@ -280,7 +290,7 @@ class Head:
             if done < len(note):
                 done += self.files.pwrite(self._note_fd, note[done:], done)
         if done == len(note):
-            self._noted = (note, tail.seq - 1)
+            self._noted = (note, seq - 1)
         elif done > 0:
             # A part of this one before a part of the older one could be read as a note that is false.
             with contextlib.suppress(OSError):

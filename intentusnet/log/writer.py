@@ -108,7 +108,8 @@ class LogWriter:
         if sync:
             # Whoever was led finds it done, or finds out that it failed.
             head.sync_to(request.last)
-        self._tell_sealed()
+        if self._sealed != self._appender.sealed:
+            self._tell_sealed()
         return range(request.last + 1 - len(drafts), request.last + 1)
 
     def flush(self) -> None:

@@ -101,6 +101,48 @@ def test_a_waiter_interrupted_while_it_is_served_changes_nothing(monkeypatch: py
     assert groups.join(mine) == [mine]
 
 
+@pytest.mark.parametrize("woken", [False, True], ids=["not woken yet", "woken already"])
+def test_a_led_waiter_that_is_interrupted_does_not_keep_the_next_from_waking(
+    monkeypatch: pytest.MonkeyPatch, woken: bool
+) -> None:
+    """Those who were led are woken one by the other, past whoever is no longer there to wake the next."""
+    groups, seen, now, go_on = Groups(), [], threading.Event(), threading.Event()
+    mine = Request([])
+    groups.join(mine)
+
+    def lead() -> None:
+        group = groups.join(Request([]))
+        go_on.wait(30)
+        groups.leave(group)
+
+    def ask() -> None:
+        with pytest.raises(Interrupted):
+            groups.join(Request([]))
+
+    leader, victim = threading.Thread(target=lead), threading.Thread(target=ask)
+    leader.start()
+    until(lambda: len(groups._waiting) == 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "threading", SimpleNamespace(Lock=lambda: InterruptedLock(now)))
+        victim.start()
+        until(lambda: len(groups._waiting) == 2)
+    other = threading.Thread(target=lambda: seen.append(groups.join(Request([]))))
+    other.start()
+    until(lambda: len(groups._waiting) == 3)
+    groups.leave([mine])
+    until(lambda: groups._waiting == [])
+    if not woken:
+        now.set()
+        victim.join(30)
+    go_on.set()
+    leader.join(30)
+    assert seen == [] or not woken
+    now.set()
+    victim.join(30)
+    other.join(30)
+    assert seen == [[]] and not groups._led
+
+
 @pytest.mark.parametrize("chosen", [False, True], ids=["still waiting", "already chosen to lead"])
 def test_an_interrupted_waiter_holds_nobody_up(monkeypatch: pytest.MonkeyPatch, chosen: bool) -> None:
     """Whoever is interrupted while waiting leaves the queue, and hands on a turn that was meant for it."""

@@ -55,13 +55,16 @@ class Segment:
         """Whether the file is the compressed one."""
         return self.path.suffix == COMPRESSED
 
-    def open(self) -> BinaryIO:
+    def open(self, buffering: int = _READ_BYTES) -> BinaryIO:
         """The segment's lines, to be read and sought in.
+
+        Args:
+            buffering: how many bytes are read at least, where it is not compressed.
 
         Raises:
             IntegrityBroken: it is compressed and damaged; reading it may raise that, too.
         """
-        return self._either(_open)
+        return self._either(partial(_open, buffering=buffering))
 
     def size(self) -> int:
         """How many bytes its lines are.
@@ -93,10 +96,10 @@ class Segment:
             raise
 
 
-def _open(path: Path) -> BinaryIO:
+def _open(path: Path, buffering: int) -> BinaryIO:
     if path.suffix == COMPRESSED:
         return compressed.open_compressed(path)
-    return path.open("rb", buffering=_READ_BYTES)
+    return path.open("rb", buffering=buffering)
 
 
 def _size(path: Path) -> int:

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from intentusnet.errors import IntegrityBroken, InvalidInput
@@ -15,6 +15,7 @@ from intentusnet.log import entry
 from intentusnet.log.entry import (
     Draft,
     chain_next,
+    check_leaf,
     check_line,
     commit_of,
     format_line,
@@ -40,6 +41,58 @@ drafts = st.builds(
     bodies,
     st.binary(min_size=16, max_size=16),
 )
+
+# Each part of a line as it may stand there, and as it almost may. The place, if any, is 3.
+_HEX = st.binary(min_size=16, max_size=16).map(lambda salt: salt.hex().encode())
+_PARTS = (
+    [b'{"seq":', b' {"seq":', b'{"Seq":'],
+    [b"3", b"03", b"+3", b"-3", b"0", b"4", b"3.0", b"3" * 20, b""],
+    [b',"ts":', b', "ts":', b',"tz":'],
+    [b"7", b"0", b"-7", b"-0", b"07", b"9" * 19, b"9" * 20, b"7e1", b""],
+    [b',"kind":"', b',"kind": "', b'"kind":"'],
+    [b"opened", b"recovery", b"x", b"Opened", b"", b"open-ed", b"\xff", b'x","kind":"y'],
+    [b'","execution":"', b'",\n"execution":"'],
+    [
+        EXECUTION.encode(),
+        b"",
+        EXECUTION.upper().encode(),
+        EXECUTION[1:].encode(),
+        b"-" * 36,
+        b"g" * 36,
+        b"0" * 36,
+    ],
+    [b'","durable":', b'","durable":"'],
+    [b"-1", b"0", b"2", b"3", b"02", b"-2", b"-0", b"1" * 19, b"1" * 20, b""],
+    [b',"commit":"', b',"commit": "'],
+)
+_ENDS = [b"}\n", b"}", b"}}\n", b"} \n", b"\n", b"}\n\n", b"}\r\n"]
+
+
+@st.composite
+def fitting_lines(draw: st.DrawFn) -> bytes:
+    """Lines for place 3, with newline, behind 32 zero bytes: hashes fit, and little else is sure."""
+
+    def pick(choices: list[bytes]) -> bytes:
+        return choices[0] if draw(st.integers(0, 9)) else draw(st.sampled_from(choices))
+
+    head = b"".join(map(pick, _PARTS))
+    salt_hex = draw(_HEX)
+    salt, body = (
+        bytes.fromhex(salt_hex.decode()),
+        pick([b"{}", b"{\n}", b"[]", b"{", b'{"a":"\xff"}', b"{}}", b""]),
+    )
+    head += pick([(digest := hashlib.sha256(salt + body).hexdigest().encode()), digest.upper()]) + b'"'
+    chain = hashlib.sha256(bytes(32) + leaf_hash(head)).hexdigest().encode()
+    parts = (
+        pick([b',"chain":"', b',"chain":"0']),
+        pick([chain, chain.upper(), b"0" * 64]),
+        b'","salt":"',
+        pick([salt_hex, salt_hex.upper(), salt_hex[:-1], salt_hex[:-1] + b"x"]),
+        pick([b'","body":', b'","body": ', b'","more":1,"body":']),
+        body,
+        pick(_ENDS),
+    )
+    return head + b"".join(parts)
 
 
 def block(language: str) -> str:
@@ -230,6 +283,35 @@ def test_there_is_one_spelling_of_a_line(change: tuple[str, str]) -> None:
     assert bad != line
     with pytest.raises(IntegrityBroken, match="template"):
         parse_line(bad)
+
+
+@given(fitting_lines())
+@settings(max_examples=500)
+def test_a_line_is_checked_as_its_template_says(line: bytes) -> None:
+    """What the check accepts, whose pattern is a looser one, is what the template accepts at that place."""
+    try:
+        read = parse_line(line[:-1]) if line.endswith(b"\n") else None
+    except IntegrityBroken:
+        read = None
+    right = read is not None and read.seq == 3 and read.durable < 3
+    right = right and hashlib.sha256(bytes(32) + leaf_hash(leaf(line))).digest() == read.chain
+    right = right and commit_of(read.salt, read.body) == read.commit
+    event(f"accepted: {right}")
+    try:
+        told = check_leaf(line, 3, bytes(32))
+    except IntegrityBroken:
+        assert not right
+        return
+    assert right
+    assert told == (
+        read.kind.encode(),
+        read.execution.encode(),
+        read.durable,
+        read.commit,
+        read.chain,
+        read.body,
+        leaf_hash(leaf(line)),
+    )
 
 
 def test_salts_differ_and_keep_equal_bodies_apart() -> None:

@@ -69,13 +69,12 @@ class Executions:
             if kind != b"closed":
                 commits.append(commit)
                 return
-            found = self._claim(execution, commits)
-            claim = tree.get("count"), tree.get("digest")
-            if claim != found:
+            count, digest = self._claim(execution, commits)
+            if tree.get("count") != count or tree.get("digest") != digest:
                 raise IntegrityBroken(
                     "entries of an execution are missing, added or others than its `closed` entry says",
-                    expected=f"count {claim[0]!r}, digest {claim[1]!r}",
-                    got=f"count {found[0]}, digest {found[1]!r}",
+                    expected=f"count {tree.get('count')!r}, digest {tree.get('digest')!r}",
+                    got=f"count {count}, digest {digest!r}",
                 )
             self._forget(execution)
         elif kind == b"opened" and execution:

@@ -122,7 +122,7 @@ class Lines(ExitStack):
         else:
             if len(self._files) == _MOST_FILES:
                 self._files.popitem(last=False)[1].close()
-            # A file reads as much as its buffer holds: no more than what is wanted.
+            # A file reads as much as its buffer holds, whatever it is asked for.
             self._files[segment] = segment_at(self._log, segment).open(_BLOCK_BYTES)
         return self._files[segment]
 

@@ -86,12 +86,12 @@ _LINE = re.compile(
 )
 # The same, where hashes and salt may be anything of their length: looking at each digit takes as long again.
 _SHAPE = re.compile(
-    rb'\{"seq":(0|[1-9][0-9]{0,18})'
+    rb'(\{"seq":(0|[1-9][0-9]{0,18})'
     rb',"ts":(?:0|-?[1-9][0-9]{0,18})'
     rb',"kind":"([a-z]+)"'
-    rb',"execution":"((?:' + _UUID.encode() + rb')?)"'
+    rb',"execution":"(' + _UUID.encode() + rb'|)"'
     rb',"durable":(-1|0|[1-9][0-9]{0,18})'
-    rb',"commit":"(.{64})"'
+    rb',"commit":"(.{64})")'
     rb',"chain":"(.{64})"'
     rb',"salt":"(.{32})"'
     rb',"body":(\{.*\})\}\n',
@@ -307,14 +307,13 @@ def check_leaf(
     match = _SHAPE.fullmatch(line)
     if match is None:
         raise _no_template(line.removesuffix(b"\n"))
-    found, kind, execution, durable_digits, commit_hex, chain_hex, salt_hex, body = match.groups()
+    leaf_bytes, found, kind, execution, durable_digits, commit_hex, chain_hex, salt_hex, body = match.groups()
     try:
         salt = unhexlify(salt_hex)
     except ValueError:
         raise _no_template(line[:-1]) from None
     commit = sha256(salt + body).digest()
-    # The leaf ends one byte before the comma that the chain's key starts with.
-    hashed = sha256(b"\x00" + line[: match.end(5) + 1]).digest()
+    hashed = sha256(b"\x00" + leaf_bytes).digest()
     chain = sha256(previous + hashed).digest()
     durable = int(durable_digits)
     # What is equal to digits made here needs no look at its alphabet. Any doubt goes to the template itself.

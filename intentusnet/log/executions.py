@@ -63,8 +63,22 @@ class Executions:
             tree = loads(body)
         except JSONDecodeError as fault:
             raise IntegrityBroken("a body is not JSON", expected="a JSON object", got=str(fault)) from None
-        if kind == b"opened" and execution:
-            if execution in self._here or self._is_known(execution):
+        # Only executions are opened, so that "", for the store itself, is never found.
+        commits = self._open.get(execution)
+        if commits is not None and kind in _LATER:
+            if kind != b"closed":
+                commits.append(commit)
+                return
+            count, digest = self._claim(execution, commits)
+            if tree.get("count") != count or tree.get("digest") != digest:
+                raise IntegrityBroken(
+                    "entries of an execution are missing, added or others than its `closed` entry says",
+                    expected=f"count {tree.get('count')!r}, digest {tree.get('digest')!r}",
+                    got=f"count {count}, digest {digest!r}",
+                )
+            self._forget(execution)
+        elif kind == b"opened" and execution:
+            if commits is not None or execution in self._here or self._watched.get(execution):
                 raise IntegrityBroken(
                     "an execution is opened again",
                     expected="one `opened` entry for each execution",
@@ -75,13 +89,7 @@ class Executions:
             self._open[execution] = [commit]
         elif kind in _LATER and execution:
             claim = (tree.get("count"), tree.get("digest")) if kind == b"closed" else None
-            commits = self._open.get(execution)
-            if commits is None:
-                self._take_foreign(kind, execution, commit, claim)
-            elif claim is None:
-                commits.append(commit)
-            else:
-                self._take_closed(execution, commits, claim)
+            self._take_foreign(kind, execution, commit, claim)
         elif kind != b"recovery" or execution:
             raise IntegrityBroken(
                 "there is no such kind of entry",
@@ -122,10 +130,6 @@ class Executions:
         self.fold()
         return True
 
-    def _is_known(self, execution: bytes) -> bool:
-        """Whether an execution was opened before the last `fold`, as far as that is known now."""
-        return execution in self._open or bool(self._watched and self._watched.get(execution))
-
     def _take_foreign(self, kind: bytes, execution: bytes, commit: bytes, claim: Claim | None) -> None:
         """Takes an entry of an execution that is not open here."""
         raise IntegrityBroken(
@@ -133,16 +137,6 @@ class Executions:
             expected="an entry after the execution's `opened` and before its `closed`",
             got=f"`{kind.decode()}` of {execution.decode()}",
         )
-
-    def _take_closed(self, execution: bytes, commits: list[bytes], claim: Claim) -> None:
-        count, digest = self._claim(execution, commits)
-        if claim != (count, digest):
-            raise IntegrityBroken(
-                "entries of an execution are missing, added or others than its `closed` entry says",
-                expected=f"count {claim[0]!r}, digest {claim[1]!r}",
-                got=f"count {count}, digest {digest!r}",
-            )
-        self._forget(execution)
 
     def _claim(self, execution: bytes, commits: list[bytes]) -> Claim:
         """What is to be claimed of an execution, going by what is known of it, with these commits last."""

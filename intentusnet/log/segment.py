@@ -37,6 +37,7 @@ _NAME = re.compile(r"([0-9]{20})\.jsonl")
 _FILE = re.compile(r"([0-9]{20})\.jsonl(\.zst(\.new)?)?")
 _T = TypeVar("_T")
 _READ_BYTES = 1 << 18
+_TAIL_BYTES = 1 << 13
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +56,16 @@ class Segment:
         """Whether the file is the compressed one."""
         return self.path.suffix == COMPRESSED
 
-    def open(self) -> BinaryIO:
+    def open(self, buffering: int = _READ_BYTES) -> BinaryIO:
         """The segment's lines, to be read and sought in.
+
+        Args:
+            buffering: how many bytes are read ahead, if it is not compressed.
 
         Raises:
             IntegrityBroken: it is compressed and damaged; reading it may raise that, too.
         """
-        return self._either(_open)
+        return self._either(partial(_open, buffering=buffering))
 
     def size(self) -> int:
         """How many bytes its lines are.
@@ -93,10 +97,10 @@ class Segment:
             raise
 
 
-def _open(path: Path) -> BinaryIO:
+def _open(path: Path, buffering: int) -> BinaryIO:
     if path.suffix == COMPRESSED:
         return compressed.open_compressed(path)
-    return path.open("rb", buffering=_READ_BYTES)
+    return path.open("rb", buffering=buffering)
 
 
 def _size(path: Path) -> int:
@@ -182,8 +186,8 @@ def iter_lines(segment: Segment, offset: int = 0) -> Iterator[tuple[int, bytes]]
 
 def line_ending_at(segment: Segment, end: int) -> tuple[int, bytes] | None:
     """The line whose newline is the last byte before ``end``, with its offset; None if there is none."""
-    with segment.open() as file:
-        start, data, step = end, b"", 4096
+    with segment.open(_TAIL_BYTES) as file:
+        start, data, step = end, b"", _TAIL_BYTES // 2
         while start > 0:
             step = min(start, step * 2)
             start -= step

@@ -85,7 +85,9 @@ class Lines(ExitStack):
             file = self._file(segment)
             file.seek(offset)
             # However many are asked for, memory is taken for those that are there.
-            return file.read(min(size, max(0, segment_at(self._log, segment).size() - offset)))
+            if size > _BLOCK_BYTES:
+                size = min(size, max(0, segment_at(self._log, segment).size() - offset))
+            return file.read(size)
         except FileNotFoundError:
             fault = IntegrityBroken("a segment is gone")
         except IntegrityBroken as broken:
@@ -120,7 +122,8 @@ class Lines(ExitStack):
         else:
             if len(self._files) == _MOST_FILES:
                 self._files.popitem(last=False)[1].close()
-            self._files[segment] = segment_at(self._log, segment).open()
+            # A file reads as much as its buffer holds, whatever it is asked for.
+            self._files[segment] = segment_at(self._log, segment).open(_BLOCK_BYTES)
         return self._files[segment]
 
     def _close_files(self) -> None:

@@ -3,6 +3,9 @@
 import hashlib
 import json
 import re
+from collections import Counter
+from collections.abc import Iterator
+from itertools import combinations_with_replacement, product
 from pathlib import Path
 
 import pytest
@@ -15,6 +18,7 @@ from intentusnet.log import entry
 from intentusnet.log.entry import (
     Draft,
     chain_next,
+    check_leaf,
     check_line,
     commit_of,
     format_line,
@@ -40,6 +44,51 @@ drafts = st.builds(
     bodies,
     st.binary(min_size=16, max_size=16),
 )
+
+SALT = "00112233445566778899aabbccddeeff"
+# The parts of a line at place 3, behind 32 zero bytes: first as they are, then as they may be, or almost may.
+_HEAD = (
+    ('{"seq":', ' {"seq":', '{"Seq":'),
+    ("3", "03", "+3", "-3", "0", "4", "3.0", "3" * 20, ""),
+    (',"ts":', ', "ts":', ',"tz":'),
+    ("7", "0", "-7", "-0", "07", "9" * 19, "9" * 20, "7e1", ""),
+    (',"kind":"', ',"kind": "', '"kind":"'),
+    ("opened", "recovery", "x", "Opened", "", "open-ed", "\xff", 'x","kind":"y'),
+    ('","execution":"', '",\n"execution":"'),
+    (EXECUTION, "", EXECUTION.upper(), EXECUTION[1:], EXECUTION[1:] + "-", "-" * 36, "g" * 36, "0" * 36),
+    ('","durable":', '","durable":"'),
+    ("-1", "0", "2", "3", "02", "-2", "-0", "1" * 19, "1" * 20, ""),
+    (',"commit":"', ',"commit": "'),
+    ("{commit}", "{COMMIT}", "{other}"),
+)
+_REST = (
+    ('","chain":"', '", "chain":"', '","chain":"0'),
+    ("{chain}", "{CHAIN}", "{other}"),
+    ('","salt":"', '","sand":"'),
+    (SALT, SALT.upper(), SALT[1:], SALT[1:] + "x"),
+    ('","body":', '","body": ', '","more":1,"body":'),
+    ("{}", '{"a":"\xff"}', "{\n}", "{}}", "[]", "{", "1}", "}", ""),
+    ("}\n", "}", "}}\n", "} \n", "\n", "}\n\n", "}\r\n", ""),
+)
+
+
+def fitting_lines() -> Iterator[bytes]:
+    """Lines with up to two parts as they only almost may be, and with hashes that fit all the same."""
+    parts = _HEAD + _REST
+    plain = [choices[0] for choices in parts]
+    for one, other in combinations_with_replacement(range(len(parts)), 2):
+        for changed in product(parts[one], parts[other]):
+            spelled = list(plain)
+            spelled[one], spelled[other] = changed
+            salt, body = bytes.fromhex(SALT), spelled[-2].encode("latin-1")
+            hashes = {"other": "0" * 64, "commit": commit_of(salt, body).hex()}
+            hashes["COMMIT"] = hashes["commit"].upper()
+            spelled[11] = hashes[spelled[11][1:-1]]
+            head = "".join(spelled[: len(_HEAD)]).encode("latin-1") + b'"'
+            hashes["chain"] = chain_next(bytes(32), leaf_hash(head)).hex()
+            hashes["CHAIN"] = hashes["chain"].upper()
+            spelled[13] = hashes[spelled[13][1:-1]]
+            yield "".join(spelled).encode("latin-1")
 
 
 def block(language: str) -> str:
@@ -230,6 +279,44 @@ def test_there_is_one_spelling_of_a_line(change: tuple[str, str]) -> None:
     assert bad != line
     with pytest.raises(IntegrityBroken, match="template"):
         parse_line(bad)
+
+
+def test_a_line_is_checked_as_its_template_says() -> None:
+    """What the check accepts, whose pattern is a looser one, is what the template accepts at that place."""
+    verdicts: Counter[bool] = Counter()
+    for line in fitting_lines():
+        verdicts[accepted_by_template(line)] += 1
+        if accepted_by_template(line):
+            read = parse_line(line[:-1])
+            assert check_leaf(line, 3, bytes(32)) == (
+                read.kind.encode(),
+                read.execution.encode(),
+                read.durable,
+                read.commit,
+                read.chain,
+                read.body,
+                leaf_hash(leaf(line)),
+            )
+        else:
+            with pytest.raises(IntegrityBroken):
+                check_leaf(line, 3, bytes(32))
+    assert verdicts[True] > 100 and verdicts[False] > 1000
+
+
+def accepted_by_template(line: bytes) -> bool:
+    """Whether a line fits at place 3 behind 32 zero bytes, going by the template and by each hash."""
+    if not line.endswith(b"\n"):
+        return False
+    try:
+        read = parse_line(line[:-1])
+    except IntegrityBroken:
+        return False
+    return (
+        read.seq == 3
+        and read.durable < 3
+        and read.chain == chain_next(bytes(32), leaf_hash(leaf(line)))
+        and read.commit == commit_of(read.salt, read.body)
+    )
 
 
 def test_salts_differ_and_keep_equal_bodies_apart() -> None:

@@ -130,9 +130,8 @@ class Engine:
         Raises:
             ConfigurationError: an agent is to run in a process of its own, and none can import it.
         """
-        for agent in plan.steps:
-            if agent.definition.isolation == "process":
-                importable(agent.name, agent.registered)
+        for agent in plan.apart:
+            importable(agent.name, agent.registered)
         execution_id = self._ids.execution_id()
         self.begun(execution_id, request)
         try:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from intentusnet import values
 from intentusnet.agents import Agent
@@ -29,9 +28,6 @@ from intentusnet.routing.spending import Spending
 from intentusnet.routing.strategies import Outcome
 from intentusnet.sizes import DEFAULT_SIZES, Sizes, admitted
 from intentusnet.transcript import RoutedSession
-
-if TYPE_CHECKING:
-    pass
 
 T = TypeVar("T")
 
@@ -167,7 +163,8 @@ class IntentRouter:
             refusal = self._admit(request, session) if plan.gated else None
             outcome = self.execute(plan, request, session, observed) if refusal is None else _denied(refusal)
             fingerprint = session.close(outcome)
-            self._note_usage(request, session)
+            if self._spending is not None:
+                self._spending.add(request.envelope, session.usage)
         except BaseException as fault:
             session.abandon(fault)
             if observed is not None:
@@ -209,7 +206,8 @@ class IntentRouter:
             else:
                 outcome = _denied(refusal)
             fingerprint = await finished(self._hands.off_loop(lambda: session.close(outcome)), control)
-            self._note_usage(request, session)
+            if self._spending is not None:
+                self._spending.add(request.envelope, session.usage)
         except BaseException as fault:
             session.abandon(fault)
             if observed is not None:
@@ -236,12 +234,12 @@ class IntentRouter:
             return refused_plan(envelope, request.refusal)
         budget = None if self._spending is None else self._spending.of(envelope)
         plan = self.guarded(self._plan(envelope, request.depth, self.registry, budget))
-        return replace(plan, gated=True) if self._gates.guard(plan, request.depth) else plan
+        return plan.behind_gates if not plan.gated and self._gates.guard(plan, request.depth) else plan
 
     def guarded(self, plan: Plan) -> Plan:
         """The plan of a new execution, if guards are asked before it calls anybody."""
         asks = self._hooks is not None and self._hooks.guards and plan.refusal is None
-        return replace(plan, gated=True) if asks else plan
+        return plan.behind_gates if asks else plan
 
     def plan_again(
         self, envelope: IntentEnvelope, record: ExecutionRecord, registry: Registry | None = None
@@ -260,16 +258,12 @@ class IntentRouter:
         agents = self.registry if registry is None else registry
         plan = self._plan(envelope, record.depth, agents, recorded_budget(record.plan_tree))
         # What was asked of the limits then is on record, and what was not asked is not asked now.
-        return replace(plan, gated=True) if record.plan_tree.get("gated") else plan
+        return plan.behind_gates if record.plan_tree.get("gated") else plan
 
     def _plan(self, envelope: IntentEnvelope, depth: int, registry: Registry, budget: Budgets | None) -> Plan:
         return make_plan(
             envelope, registry, self.policy, depth=depth, max_depth=self._max_depth, budget=budget
         )
-
-    def _note_usage(self, request: Request, session: Recorder) -> None:
-        if self._spending is not None:
-            self._spending.add(request.envelope, session.usage)
 
     def execute(
         self, plan: Plan, request: Request, session: RoutedSession, observed: Observed | None = None
@@ -304,7 +298,8 @@ class IntentRouter:
         Raises:
             ConfigurationError: there are some.
         """
-        check_waits_for(*plan.steps)
+        if plan.awaited:
+            check_waits_for(*plan.awaited)
         if self._hooks is not None:
             self._hooks.check_awaited()
 

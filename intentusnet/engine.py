@@ -159,9 +159,9 @@ class Engine:
 
     def ended(self, execution_id: str) -> None:
         """See `Hands.ended`."""
-        control = self._running.pop(execution_id, None)
-        if control is not None and control.reason is not None and self._store is not None:
-            self._store.custody.stopped(execution_id)
+        control, store = self._running.pop(execution_id, None), self._store
+        if store is not None and control is not None and control.reason is not None:
+            store.custody.stopped(execution_id)
 
     def recorded(self, execution_id: str) -> None:
         """See `Hands.recorded`."""

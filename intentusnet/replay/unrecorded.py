@@ -72,7 +72,7 @@ class Attempts:
 
     def begins(self, question: Question) -> None:
         """Takes note of a question that the world is about to be asked, if that may act."""
-        if question.kind == "agent":
+        if self._gated and question.kind == "agent":
             self._begun.add(question.ordinal)
         if question.side_effect != "read_only" or question.kind == "route":
             self._acting.add((question.scope, question.ordinal))

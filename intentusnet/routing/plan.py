@@ -102,6 +102,11 @@ class Plan:
         }
 
     @cached_property
+    def able(self) -> tuple[Agent, ...]:
+        """The agents that handle the intent, allowed or not, in order."""
+        return tuple([candidate.agent for candidate in self.candidates])
+
+    @cached_property
     def questions(self) -> tuple[Question, ...]:
         """The questions that the first calls of its steps are."""
         return tuple([question_of(agent, attempt) for attempt, agent in enumerate(self.steps)])
@@ -178,7 +183,13 @@ def make_plan(
     options = envelope.routing
     if depth > max_depth:
         return Plan(options.strategy, (), (), refusal=_too_deep(depth, max_depth))
-    agents, missing = _eligible(envelope, registry.catalog)
+    intent, catalog = envelope.intent, registry.catalog
+    agents = catalog.candidates(intent.name, intent.version)
+    missing = None
+    if options.target is not None or options.fallback:
+        agents, missing = _listed(envelope, catalog, agents)
+    elif not agents:
+        missing = _nobody(envelope)
     if missing is not None:
         return Plan(options.strategy, (), (), refusal=missing)
     if policy is NO_POLICY:
@@ -220,12 +231,12 @@ def _plan(candidates: tuple[Candidate, ...], strategy: RoutingStrategy, prefer: 
 _kept = lru_cache(maxsize=_KEPT)(Plan)
 
 
-def _eligible(envelope: IntentEnvelope, catalog: Catalog) -> tuple[tuple[Agent, ...], ErrorInfo | None]:
+def _listed(
+    envelope: IntentEnvelope, catalog: Catalog, found: tuple[Agent, ...]
+) -> tuple[tuple[Agent, ...], ErrorInfo | None]:
+    """The agents that an envelope names, in its order; or why it cannot have them."""
     intent, options = envelope.intent, envelope.routing
-    found = catalog.candidates(intent.name, intent.version)
     listed = options.fallback if options.target is None else (options.target,)
-    if not listed:
-        return found, None if found else _nobody(envelope)
     able = {agent.name: agent for agent in found}
     steps: dict[Agent, None] = {}
     for name in listed:

@@ -120,7 +120,7 @@ _STRATEGIES: Final[Mapping[RoutingStrategy, Callable[[Plan], Core]]] = {
 
 
 def _outcome(plan: Plan, step: int, end: Ended) -> Outcome:
-    return Outcome(end.answer.ok, end.answer.data, plan.steps[step].name, end.attempt)
+    return Outcome(end.answer.ok, end.answer.data, plan.steps[step].definition.name, end.attempt)
 
 
 def _told(agent: str, answer: Answer) -> dict[str, Any]:

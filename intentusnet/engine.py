@@ -130,9 +130,8 @@ class Engine:
         Raises:
             ConfigurationError: an agent is to run in a process of its own, and none can import it.
         """
-        for agent in plan.steps:
-            if agent.definition.isolation == "process":
-                importable(agent.name, agent.registered)
+        for agent in plan.apart:
+            importable(agent.name, agent.registered)
         execution_id = self._ids.execution_id()
         self.begun(execution_id, request)
         try:
@@ -160,9 +159,9 @@ class Engine:
 
     def ended(self, execution_id: str) -> None:
         """See `Hands.ended`."""
-        control = self._running.pop(execution_id, None)
-        if control is not None and control.reason is not None and self._store is not None:
-            self._store.custody.stopped(execution_id)
+        control, store = self._running.pop(execution_id, None), self._store
+        if store is not None and control is not None and control.reason is not None:
+            store.custody.stopped(execution_id)
 
     def recorded(self, execution_id: str) -> None:
         """See `Hands.recorded`."""

@@ -66,7 +66,9 @@ class ResumeSession(ContinuedSession):
             with self._lock:
                 raise self._halt(_declared_otherwise(question, before, now))
         resumes = self._children.get((recorded.scope, recorded.ordinal))
-        return self._live.ask_again(question)._replace(resumes=resumes)
+        ticket = self._live.ask_again(question)
+        ticket.resumes = resumes
+        return ticket
 
 
 def _declared_otherwise(question: Question, before: _Declared, now: _Declared) -> Divergence:

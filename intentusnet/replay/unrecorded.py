@@ -47,10 +47,8 @@ class Attempts:
 
     def ordered(self) -> tuple[tuple[str, Answer], ...]:
         """Each call of an agent and its answer, in the order of the plan; retries follow what they repeat."""
-        numbers = self.answers.keys()
-        if self._gated:
-            return tuple([self.answers[number] for number in sorted(numbers, key=self._turn)])
-        return tuple([self.answers[number] for number in sorted(numbers)])
+        numbers = sorted(self.answers, key=self._turn) if self._gated else sorted(self.answers)
+        return tuple(map(self.answers.__getitem__, numbers))
 
     def _turn(self, attempt: int) -> tuple[int, int]:
         return turn_of(attempt, self._steps)
@@ -74,7 +72,7 @@ class Attempts:
 
     def begins(self, question: Question) -> None:
         """Takes note of a question that the world is about to be asked, if that may act."""
-        if question.kind == "agent":
+        if self._gated and question.kind == "agent":
             self._begun.add(question.ordinal)
         if question.side_effect != "read_only" or question.kind == "route":
             self._acting.add((question.scope, question.ordinal))
@@ -112,7 +110,7 @@ def refused(request: Request, question: Question, clock: Clock) -> Answer | None
     Raises:
         ExecutionCancelled: it is another question, and the execution was cancelled.
     """
-    control, deadline_us = request.control, request.deadline_us
+    control = request.control
     reason = None if control is None else control.check()
     if reason is not None:
         if question.kind == ADMISSION:
@@ -124,7 +122,10 @@ def refused(request: Request, question: Question, clock: Clock) -> Answer | None
             message=f"agent {question.name!r} was not called: the execution was cancelled: {reason}",
         )
         return Answer(ok=False, data=error.encode(), refused=True)
-    if question.kind != "agent" or deadline_us is None or clock.time_us() < deadline_us:
+    if question.kind != "agent":
+        return None
+    deadline_us = request.deadline_us
+    if deadline_us is None or clock.time_us() < deadline_us:
         return None
     error = ErrorInfo(
         code=ErrorCode.AGENT_TIMEOUT,
@@ -173,28 +174,33 @@ class UnrecordedSession:
             BranchCancelled: another attempt has won the race, or this one's time was up.
             ExecutionCancelled: the execution was cancelled.
         """
-        self._check(question)
+        attempts = self._attempts
+        if attempts.cancelled:
+            self._check(question)
         answer = refused(self._request, question, self._clock)
         if answer is not None:
             return Ticket(question, self.end(Ticket(question), answer))
         with self._lock:
-            self._check(question)
-            self._attempts.begins(question)
+            if attempts.cancelled:
+                self._check(question)
+            attempts.begins(question)
         return Ticket(question)
 
     def end(self, ticket: Ticket, answer: Answer) -> Answer:
         """See `Session.end`."""
-        question = ticket.question
+        question, attempts = ticket.question, self._attempts
+        kind = question.kind
         with self._lock:
-            if question.kind == "agent":
-                return self._attempts.answers.setdefault(question.ordinal, (question.name, answer))[1]
-            self._check(question)
-            self._attempts.ends(question)
-            if question.kind == ADMISSION:
-                self._attempts.told(question, answer)
-            if question.kind == "usage":
+            if kind == "agent":
+                return attempts.answers.setdefault(question.ordinal, (question.name, answer))[1]
+            if attempts.cancelled:
+                self._check(question)
+            attempts.ends(question)
+            if kind == ADMISSION:
+                attempts.told(question, answer)
+            if kind == "usage":
                 self._usage.append(question)
-        if question.kind in ACTING_KINDS:
+        if kind in ACTING_KINDS:
             stop_if_cancelled(self._request)
         return answer
 
@@ -241,5 +247,5 @@ class UnrecordedSession:
         """Ends the execution without an outcome."""
 
     def _check(self, question: Question) -> None:
-        if self._attempts.cancelled and self._attempts.is_cancelled(question):
+        if self._attempts.is_cancelled(question):
             raise BranchCancelled(question.scope)

@@ -17,12 +17,11 @@ from intentusnet.routing.control import Control
 from intentusnet.routing.limits.gates import Arrival, Gates, Holding
 from intentusnet.routing.limits.passage import Passage, Wait
 from intentusnet.routing.limits.retry import RetryState
-from intentusnet.routing.plan import Plan
+from intentusnet.routing.plan import Plan, question_of
 from intentusnet.routing.strategies import Attempts, Core, Ended, Finished, Outcome, ends_all, route
 from intentusnet.transcript import (
     LIMITS,
     RETRY,
-    ROOT_SCOPE,
     Answer,
     Question,
     RoutedSession,
@@ -72,15 +71,8 @@ Calls = Generator[Call | Wait, Called | None, Ended]
 
 def agent_question(plan: Plan, number: int) -> Question:
     """The question that the call of an agent is."""
-    definition = plan.agent(number).definition
-    return Question(
-        ROOT_SCOPE,
-        number,
-        "agent",
-        definition.name,
-        side_effect=definition.side_effect,
-        idempotent=definition.idempotent,
-    )
+    questions = plan.questions
+    return questions[number] if number < len(questions) else question_of(plan.agent(number), number)
 
 
 def execution(plan: Plan, session: RoutedSession, limited: Limited | None) -> GatedCore:

@@ -21,7 +21,7 @@ from intentusnet.routing.limits.gates import Holding
 from intentusnet.routing.limits.passage import Wait
 from intentusnet.routing.plan import Plan
 from intentusnet.routing.strategies import Attempts, Ended, Finished, Outcome, route
-from intentusnet.transcript import ROOT_SCOPE, Answer, Question, RoutedSession, ask
+from intentusnet.transcript import ROOT_SCOPE, Answer, Question, RoutedSession
 
 if TYPE_CHECKING:
     from asyncio import Future
@@ -67,13 +67,21 @@ def drive(
         if plan.gated:
             perform = functools.partial(_called, plan, session, invoke)
             return _run(calls(plan, step, session, limited, stops), perform)
-        return Ended(step, ask(session, agent_question(plan, step), lambda: invoke(step, stops, ())))
+        ticket = session.begin(agent_question(plan, step))
+        if ticket.answer is not None:
+            return Ended(step, ticket.answer)
+        return Ended(step, session.end(ticket, invoke(step, stops, ())))
 
     def perform(command: Attempts | Wait) -> Finished | None:
         if isinstance(command, Wait):
             _wait(command)
             return None
-        return _made(command, plan, session, make, control)
+        steps = command.steps
+        if command.race:
+            return _race(steps, plan, session, make, control)
+        if len(steps) == 1:
+            return Finished((make(steps[0], control),))
+        return Finished(concurrently([functools.partial(make, step, control) for step in steps]))
 
     if plan.gated:
         return _run(execution(plan, session, limited), perform)
@@ -109,14 +117,6 @@ def _wait(command: Wait) -> None:
         command.control.wait(command.seconds)
     else:
         command.clock.sleep(command.seconds)
-
-
-def _made(command: Attempts, plan: Plan, session: RoutedSession, make: Make, control: Control) -> Finished:
-    if command.race:
-        return _race(command.steps, plan, session, make, control)
-    if len(command.steps) == 1:
-        return Finished((make(command.steps[0], control),))
-    return Finished(concurrently([functools.partial(make, step, control) for step in command.steps]))
 
 
 def race_question(plan: Plan) -> Question:

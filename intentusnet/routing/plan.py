@@ -26,8 +26,12 @@ from intentusnet.policy.facts import Budgets, agent_facts, facts_of
 from intentusnet.record import implied_steps
 from intentusnet.registry import Registry
 from intentusnet.response import ErrorCode, ErrorInfo
-from intentusnet.transcript import turn_of
+from intentusnet.transcript import ROOT_SCOPE, Question, turn_of
 
+#: Plans are kept for that many lists of candidates, with what was decided about each.
+_KEPT: Final = 256
+#: Longer ones that a policy has decided about are not kept: they may differ from request to request.
+_FEW: Final = 64
 #: Without a policy the decision is the same for every envelope and agent.
 _UNRULED: Final = NO_POLICY.decide(EnvelopeFacts(intent=""), AgentFacts(name=""))
 
@@ -98,6 +102,16 @@ class Plan:
         }
 
     @cached_property
+    def able(self) -> tuple[Agent, ...]:
+        """The agents that handle the intent, allowed or not, in order."""
+        return tuple([candidate.agent for candidate in self.candidates])
+
+    @cached_property
+    def questions(self) -> tuple[Question, ...]:
+        """The questions that the first calls of its steps are."""
+        return tuple([question_of(agent, attempt) for attempt, agent in enumerate(self.steps)])
+
+    @cached_property
     def encoded(self) -> bytes:
         """The plan's bytes as they stand in the log."""
         return values.dumps(self.tree())
@@ -113,15 +127,38 @@ class Plan:
         return len(implied_steps(self.tree()))
 
     @cached_property
+    def behind_gates(self) -> Plan:
+        """The same plan, where limits and guards come first; see `gated`."""
+        return replace(self, gated=True)
+
+    @cached_property
     def limited(self) -> bool:
         """Whether one of the agents has limits of its own."""
         return any(agent.definition.limits is not None for agent in self.steps)
+
+    @cached_property
+    def awaited(self) -> tuple[Agent, ...]:
+        """The agents that are asynchronous."""
+        return tuple([agent for agent in self.steps if agent.is_async])
+
+    @cached_property
+    def apart(self) -> tuple[Agent, ...]:
+        """The agents that run in processes of their own."""
+        return tuple([agent for agent in self.steps if agent.definition.isolation == "process"])
 
     @cached_property
     def acting(self) -> tuple[int, ...]:
         """The attempts whose agents are not read-only."""
         side_effects = (agent.definition.side_effect for agent in self.steps)
         return tuple(attempt for attempt, kind in enumerate(side_effects) if kind != "read_only")
+
+
+def question_of(agent: Agent, attempt: int) -> Question:
+    """The question that the call of an agent is."""
+    told = agent.definition
+    return Question(
+        ROOT_SCOPE, attempt, "agent", told.name, side_effect=told.side_effect, idempotent=told.idempotent
+    )
 
 
 def make_plan(
@@ -146,7 +183,13 @@ def make_plan(
     options = envelope.routing
     if depth > max_depth:
         return Plan(options.strategy, (), (), refusal=_too_deep(depth, max_depth))
-    agents, missing = _eligible(envelope, registry.catalog)
+    intent, catalog = envelope.intent, registry.catalog
+    agents = catalog.candidates(intent.name, intent.version)
+    missing = None
+    if options.target is not None or options.fallback:
+        agents, missing = _listed(envelope, catalog, agents)
+    elif not agents:
+        missing = _nobody(envelope)
     if missing is not None:
         return Plan(options.strategy, (), (), refusal=missing)
     if policy is NO_POLICY:
@@ -167,8 +210,8 @@ def recorded_refusal(plan: Mapping[str, Any]) -> ErrorInfo | None:
     return ErrorInfo.from_tree(plan["refused"]) if "refused" in plan else None
 
 
-# Without a policy, the same plans come again and again.
-@lru_cache(maxsize=256)
+# Without a policy, not even the candidates need be made again.
+@lru_cache(maxsize=_KEPT)
 def _unruled(agents: tuple[Agent, ...], strategy: RoutingStrategy, prefer: str) -> Plan:
     return _plan(tuple(Candidate(agent, _UNRULED) for agent in agents), strategy, prefer)
 
@@ -180,15 +223,20 @@ def _plan(candidates: tuple[Candidate, ...], strategy: RoutingStrategy, prefer: 
     if strategy is RoutingStrategy.DIRECT:
         allowed = allowed[:1]
     race = strategy is RoutingStrategy.PARALLEL and prefer == "first" and len(allowed) > 1
-    return Plan(strategy, candidates, allowed, race)
+    made = _kept if len(candidates) <= _FEW else Plan
+    return made(strategy, candidates, allowed, race)
 
 
-def _eligible(envelope: IntentEnvelope, catalog: Catalog) -> tuple[tuple[Agent, ...], ErrorInfo | None]:
+# The same plans come again and again: what they are asked for is worked out once, and kept with them.
+_kept = lru_cache(maxsize=_KEPT)(Plan)
+
+
+def _listed(
+    envelope: IntentEnvelope, catalog: Catalog, found: tuple[Agent, ...]
+) -> tuple[tuple[Agent, ...], ErrorInfo | None]:
+    """The agents that an envelope names, in its order; or why it cannot have them."""
     intent, options = envelope.intent, envelope.routing
-    found = catalog.candidates(intent.name, intent.version)
     listed = options.fallback if options.target is None else (options.target,)
-    if not listed:
-        return found, None if found else _nobody(envelope)
     able = {agent.name: agent for agent in found}
     steps: dict[Agent, None] = {}
     for name in listed:

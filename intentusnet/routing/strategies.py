@@ -7,7 +7,8 @@ answers alone, never on the order in which they came.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from dataclasses import dataclass
+from typing import Any, Final
 
 from intentusnet import values
 from intentusnet.envelope import RoutingStrategy
@@ -16,28 +17,33 @@ from intentusnet.routing.plan import Plan
 from intentusnet.transcript import Answer
 
 
-class Attempts(NamedTuple):
+# Plain classes, because they are made for every execution: frozen ones, and tuples, take longer.
+@dataclass(slots=True)
+class Attempts:
     """Command: call these steps, all at once if there are several; in a race, until one succeeds."""
 
     steps: Sequence[int]
     race: bool = False
 
 
-class Ended(NamedTuple):
+@dataclass(slots=True)
+class Ended:
     """How the calls of a step came to their end: the last attempt, and its answer."""
 
     attempt: int
     answer: Answer
 
 
-class Finished(NamedTuple):
+@dataclass(slots=True)
+class Finished:
     """Result: the ends in the order of the steps, and which step won if it was a race."""
 
     ends: Sequence[Ended]
     winner: int | None = None
 
 
-class Outcome(NamedTuple):
+@dataclass(slots=True)
+class Outcome:
     """How an execution ends: ``data`` is the encoded payload if ``ok``, else the encoded error."""
 
     ok: bool
@@ -56,6 +62,7 @@ class Outcome(NamedTuple):
         }
 
 
+_FIRST: Final = Attempts((0,))
 Core = Generator[Attempts, Finished, Outcome]
 
 
@@ -73,7 +80,7 @@ def _refused(plan: Plan) -> Core:
 
 
 def _direct(plan: Plan) -> Core:
-    finished = yield Attempts((0,))
+    finished = yield _FIRST
     return _outcome(plan, 0, finished.ends[0])
 
 
@@ -113,7 +120,7 @@ _STRATEGIES: Final[Mapping[RoutingStrategy, Callable[[Plan], Core]]] = {
 
 
 def _outcome(plan: Plan, step: int, end: Ended) -> Outcome:
-    return Outcome(end.answer.ok, end.answer.data, plan.steps[step].name, end.attempt)
+    return Outcome(end.answer.ok, end.answer.data, plan.steps[step].definition.name, end.attempt)
 
 
 def _told(agent: str, answer: Answer) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from intentusnet.agents import Agent
 from intentusnet.envelope import IntentEnvelope
 from intentusnet.errors import ConfigurationError
 from intentusnet.events import Origin
+from intentusnet.frozen import made
 from intentusnet.log.durability import Durability
 from intentusnet.policy.engine import Policy
 from intentusnet.policy.facts import Budgets, recorded_budget
@@ -311,9 +312,7 @@ class IntentRouter:
 
 def _called(request: Request, control: Control, taken: Holding) -> Request:
     """The request of one call, which that stops and which has taken places there."""
-    if taken:
-        request = request._replace(holding=(*request.holding, *taken))
-    return request.under(control)
+    return request.under(control, taken)
 
 
 def check_waits_for(*agents: Agent) -> None:
@@ -335,14 +334,18 @@ def _denied(error: bytes) -> Outcome:
 
 
 def _response(session: Recorder, outcome: Outcome, fingerprint: str | None) -> AgentResponse:
-    return AgentResponse(
-        execution_id=session.execution_id,
-        status="success" if outcome.ok else "error",
-        agent=outcome.agent,
-        payload=values.decode(outcome.data) if outcome.ok else None,
-        error=None if outcome.ok else ErrorInfo.from_tree(values.parse(outcome.data)),
-        attempts=tuple(
-            [AttemptSummary.of(name, answer.ok, answer.data) for name, answer in session.attempts]
-        ),
-        fingerprint=fingerprint,
+    return made(
+        AgentResponse,
+        {
+            "execution_id": session.execution_id,
+            "status": "success" if outcome.ok else "error",
+            "agent": outcome.agent,
+            "payload": values.decode(outcome.data) if outcome.ok else None,
+            "error": None if outcome.ok else ErrorInfo.from_tree(values.parse(outcome.data)),
+            "attempts": tuple(
+                [AttemptSummary.of(name, answer.ok, answer.data) for name, answer in session.attempts]
+            ),
+            "fingerprint": fingerprint,
+            "from_record": False,
+        },
     )

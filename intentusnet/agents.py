@@ -169,12 +169,10 @@ class Agent:
 
     def call(self, payload: Any, context: Any) -> Any:
         """Calls the function with what it asks for; of an asynchronous one, that gives an awaitable."""
-        named = {}
-        if self.context_parameter is not None:
-            named[self.context_parameter] = context
-        if self.payload_parameter is None:
-            return self.handler(**named)
-        return self.handler(payload, **named)
+        given = () if self.payload_parameter is None else (payload,)
+        if self.context_parameter is None:
+            return self.handler(*given)
+        return self.handler(*given, **{self.context_parameter: context})
 
 
 def _source_of(function: Any) -> bytes:

@@ -36,6 +36,9 @@ from intentusnet.transcript import Answer, Question, Session, attempt_scope
 #: So many items of a `map` at once, unless it is told another number.
 AT_ONCE: Final = 32
 
+#: Most payloads are of these types, which stand for themselves.
+_PLAIN: Final = frozenset({dict, list, str, int, float, bool, type(None)})
+
 
 class Child(NamedTuple):
     """A child intent that is about to be asked for.
@@ -267,9 +270,9 @@ def context_for(
     kind: type[Kind], agent: Agent, attempt: int, request: Request, session: Session, world: World
 ) -> Kind:
     """A context of that kind, for one call of an agent."""
-    until = until_us(agent, request, world.clock)
-    context = kind(session, request, attempt_scope(attempt), world, until)
-    context._has_timeout = agent.definition.timeout is not None
+    context = kind(session, request, attempt_scope(attempt), world, until_us(agent, request, world.clock))
+    if agent.definition.timeout is not None:
+        context._has_timeout = True
     return context
 
 
@@ -326,6 +329,8 @@ def capturing() -> BaseContext | None:
 def plain(value: Any) -> Any:
     """A model or dataclass as the plain value that it stands for; anything else as it is."""
     kind = type(value)
+    if kind in _PLAIN:
+        return value
     try:
         stands_for_fields = hasattr(kind, "model_dump") or hasattr(kind, "__dataclass_fields__")
     except Exception:  # noqa: BLE001 - a class can have code of its own, too

@@ -13,6 +13,7 @@ from intentusnet.envelope import (
     IntentRef,
     RoutingStrategy,
     caller_of,
+    envelope_of,
     invalid_envelope,
     names_of,
     routing_of,
@@ -170,17 +171,17 @@ class Calling:
             InvalidEnvelope: an argument makes no sense.
         """
         try:
-            return IntentEnvelope(
-                id=self.ids.execution_id(),
-                intent=intent,  # type: ignore[arg-type]  # the field's validator takes text
-                payload=plain(payload),
-                caller=caller_of(caller, names_of("roles", roles), tenant),
-                tags=names_of("tags", tags),
-                priority=priority,
-                deadline=None if timeout is None else self._deadline(timeout),
-                routing=routing_of(strategy, target, names_of("fallback", fallback), prefer),
-                traceparent=traceparent,
-                idempotency_key=idempotency_key,
+            return envelope_of(
+                self.ids.execution_id(),
+                intent,
+                plain(payload),
+                caller_of(caller, names_of("roles", roles), tenant),
+                names_of("tags", tags),
+                priority,
+                None if timeout is None else self._deadline(timeout),
+                routing_of(strategy, target, names_of("fallback", fallback), prefer),
+                traceparent,
+                idempotency_key,
             )
         except InvalidInput:
             raise

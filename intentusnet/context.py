@@ -186,10 +186,13 @@ def call_agent(agent: Agent, attempt: int, request: Request, session: Session, w
     """Calls the agent of an attempt with a context of its own."""
     carrying.install()
     context = context_for(Context, agent, attempt, request, session, world)
-    inside, asker = entered(inside_effect, None), entered(current, context)
+    # An agent that an effect calls asks for itself.
+    inside = None if inside_effect.get() is None else entered(inside_effect, None)
+    asker = entered(current, context)
     try:
         return without_secrets(call_inline(agent, request.payload, context, world.sizes), world)
     finally:
         context.close()
         current.reset(asker)
-        inside_effect.reset(inside)
+        if inside is not None:
+            inside_effect.reset(inside)

@@ -175,10 +175,7 @@ class Engine:
 
     def call_agent(self, agent: Agent, attempt: int, request: Request, session: Session) -> Answer:
         """See `Hands.call_agent`."""
-        return self.isolation.call(
-            Call(agent, attempt, request, session),
-            lambda: call_agent(agent, attempt, request, session, self.world),
-        )
+        return self.isolation.call(Call(agent, attempt, request, session), self._call_here)
 
     async def call_agent_async(
         self, agent: Agent, attempt: int, request: Request, session: Session
@@ -239,6 +236,9 @@ class Engine:
             pool.shutdown()
         if processes is not None:
             processes.close()
+
+    def _call_here(self, call: Call) -> Answer:
+        return call_agent(call.agent, call.attempt, call.request, call.session, self.world)
 
     def _call_in_process(self, call: Call) -> Answer:
         with self._lock:

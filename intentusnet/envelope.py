@@ -21,12 +21,14 @@ from pydantic import (
 
 from intentusnet import values
 from intentusnet.errors import InvalidEnvelope
+from intentusnet.frozen import made
 from intentusnet.misfits import MOST_TOLD
 from intentusnet.refusals import describe, pointer
 
 DEFAULT_INTENT_VERSION = "1.0"
 
-Name = Annotated[str, StringConstraints(min_length=1, max_length=512)]
+_LONGEST_NAME: Final = 512
+Name = Annotated[str, StringConstraints(min_length=1, max_length=_LONGEST_NAME)]
 
 
 class RoutingStrategy(StrEnum):
@@ -96,9 +98,7 @@ def _caller(value: object) -> object:
     return Caller(name=value) if isinstance(value, str) else value
 
 
-def _utc(value: datetime | None) -> datetime | None:
-    if value is None:
-        return None
+def _utc(value: datetime) -> datetime:
     if value.tzinfo is None:
         raise ValueError("a deadline needs a time zone, such as datetime.now(UTC) + timedelta(seconds=5)")
     # As a record would give it back: an agent that answers with it must answer the same on replay.
@@ -131,7 +131,7 @@ class IntentEnvelope(_Frozen):
     caller: Annotated[Caller, BeforeValidator(_caller)] = Caller()
     tags: tuple[Name, ...] = ()
     priority: Annotated[int, Field(ge=-values.MAX_PLAIN_INT, le=values.MAX_PLAIN_INT)] = 0
-    deadline: Annotated[datetime | None, AfterValidator(_utc)] = None
+    deadline: Annotated[datetime, AfterValidator(_utc)] | None = None
     routing: RoutingOptions = RoutingOptions()
     traceparent: Annotated[str, StringConstraints(max_length=512)] | None = None
     idempotency_key: Name | None = None
@@ -200,6 +200,48 @@ def _encoded_options(
     return values.dumps(
         {"fallback": fallback, "prefer": prefer, "strategy": strategy.value, "target": target}
     )
+
+
+def envelope_of(
+    id: str,
+    intent: str | IntentRef,
+    payload: Any,
+    caller: Caller | str,
+    tags: tuple[str, ...],
+    priority: int,
+    deadline: datetime | None,
+    routing: RoutingOptions,
+    traceparent: str | None,
+    idempotency_key: str | None,
+) -> IntentEnvelope:
+    """The envelope of these fields; the deadline is in UTC.
+
+    Raises:
+        Exception: of pydantic, if a field makes no sense; or of what stands there.
+    """
+    fields: dict[str, Any] = {
+        "id": id,
+        "intent": intent,
+        "payload": payload,
+        "caller": caller,
+        "tags": tags,
+        "priority": priority,
+        "deadline": deadline,
+        "routing": routing,
+        "traceparent": traceparent,
+        "idempotency_key": idempotency_key,
+    }
+    says_nothing = not tags and type(priority) is int and priority == 0
+    if says_nothing and traceparent is None and idempotency_key is None:
+        try:
+            fields["intent"] = _intent(intent)
+        except ValidationError:
+            return IntentEnvelope(**fields)  # which tells its place in the envelope
+        # What does say something then is a part that was checked when it was made; ids may be a user's.
+        checked = type(fields["intent"]) is IntentRef and type(caller) is Caller
+        if checked and type(id) is str and 0 < len(id) <= _LONGEST_NAME:
+            return made(IntentEnvelope, fields)
+    return IntentEnvelope(**fields)
 
 
 def routing_of(

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from itertools import count
 from random import Random
 from threading import Lock, get_ident
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from intentusnet.transcript import Question
 
@@ -67,6 +67,9 @@ inside_effect: contextvars.ContextVar[Question | None] = contextvars.ContextVar(
 )
 
 
+_NOTHING: Final = object()
+
+
 def entered(variable: contextvars.ContextVar[T], value: T) -> contextvars.Token[T]:
     """Sets a variable of the context, to be reset later.
 
@@ -74,7 +77,8 @@ def entered(variable: contextvars.ContextVar[T], value: T) -> contextvars.Token[
     read meanwhile: by what a garbage collection calls, such as a callback that asks for the patched time. So
     it is first given the value that it has by default.
     """
-    variable.set(variable.get())
+    if variable.get(_NOTHING) is _NOTHING:
+        variable.set(variable.get())
     return variable.set(value)
 
 

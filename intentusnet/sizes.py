@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from intentusnet import values
 from intentusnet.errors import ConfigurationError, InvalidInput, PayloadTooLarge, UnrecordableValue
@@ -81,20 +81,11 @@ _NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
 DEFAULT_SIZES: Final = Sizes()
 
 
-class Admitted(NamedTuple):
-    """A payload that has come to the door.
+def admitted(payload: Any, sizes: Sizes) -> tuple[bytes, ErrorInfo | None]:
+    """Encodes a payload that has come to the door, or refuses it as too large.
 
-    Attributes:
-        data: its bytes, or what stands for them in the record if it is refused.
-        refusal: why it is.
-    """
-
-    data: bytes
-    refusal: ErrorInfo | None = None
-
-
-def admitted(payload: Any, sizes: Sizes) -> Admitted:
-    """Encodes a payload, or refuses it as too large.
+    Returns:
+        Its bytes, or what stands for them in the record if it is refused; and why it is.
 
     Raises:
         UnrecordableValue: it is no data.
@@ -106,12 +97,12 @@ def admitted(payload: Any, sizes: Sizes) -> Admitted:
         error = refusal_of("the payload", {**told, "limit": sizes.max_depth})
         if told["depth"] <= sizes.max_depth:  # its levels take more of JSON's, or the stack is full
             error = error.model_copy(update={"message": f"the payload cannot be recorded: {fault.message}"})
-        return Admitted(values.dumps(told), error)
+        return values.dumps(told), error
     excess = sizes.excess(data)
     if excess is None:
-        return Admitted(data)
+        return data, None
     stands = {"bytes": len(data), "sha256": values.digest(data)}
-    return Admitted(values.dumps(stands), refusal_of("the payload", {**excess, **stands}))
+    return values.dumps(stands), refusal_of("the payload", {**excess, **stands})
 
 
 def refusal_of(what: str, excess: Mapping[str, Any]) -> ErrorInfo:

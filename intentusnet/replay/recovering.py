@@ -290,7 +290,7 @@ class Recovering:
         request = Request(_envelope(record), data, record.parent, record.depth, control=control)
         if asked is not None:
             limit = NO_LIMIT if asked.deadline_us is None else asked.deadline_us
-            request = request._replace(durability=asked.durability, until_us=limit)
+            request.durability, request.until_us = asked.durability, limit
         plan = self._planned(record, request, awaits=awaits)
         # Whoever wanted it cancelled before it was interrupted did not mean what is done now.
         store.custody.stopped(record.execution_id)

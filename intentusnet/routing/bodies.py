@@ -94,7 +94,7 @@ def _within(fault: BaseException, kinds: tuple[type[BaseException], ...]) -> Bas
 
 def _returned(agent: Agent, result: Any) -> Answer:
     try:
-        return Answer(ok=True, data=agent.output.encode(result))
+        return Answer(True, agent.output.encode(result))
     except UnrecordableValue as fault:
         too_large = isinstance(fault, PayloadTooLarge)
         return _failed(

@@ -12,6 +12,7 @@ import contextvars
 import queue
 import threading
 from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from intentusnet.agents import Agent
@@ -51,7 +52,9 @@ class Abandoned(NamedTuple):
         return not (self.body.done() or self.body.get_loop().is_closed())
 
 
-class Call(NamedTuple):
+# A plain class, because one is made for every call of an agent: a tuple takes longer.
+@dataclass(slots=True)
+class Call:
     """One call of an agent.
 
     Attributes:
@@ -148,7 +151,7 @@ class Isolation:
         self._lock = threading.Lock()
         self._abandoned = []
 
-    def call(self, call: Call, body: Callable[[], Answer]) -> Answer:
+    def call(self, call: Call, body: Callable[[Call], Answer]) -> Answer:
         """Runs the body of an agent.
 
         Args:
@@ -166,11 +169,11 @@ class Isolation:
                 case "process":
                     return self.in_process(call)
                 case _:
-                    return body()
+                    return body(call)
         except ExecutionCancelled as cancelled:
             return call.cut_off(f"the execution was cancelled: {cancelled}", timeout=False)
 
-    def _in_thread(self, call: Call, body: Callable[[], Answer]) -> Answer:
+    def _in_thread(self, call: Call, body: Callable[[Call], Answer]) -> Answer:
         if len(self.abandoned) >= self._max_abandoned:
             return self._crowded(call)
         # What comes first counts: the body's end, or None, which wakes whoever waits for it.
@@ -178,7 +181,7 @@ class Isolation:
 
         def run() -> None:
             try:
-                ended.put(body())
+                ended.put(body(call))
             except BaseException as fault:  # noqa: BLE001 - handed to the caller's thread below
                 ended.put(fault)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from dataclasses import dataclass
+from typing import Final
 
 from intentusnet.envelope import IntentEnvelope
 from intentusnet.log.durability import Durability
@@ -14,12 +15,13 @@ from intentusnet.routing.limits.gates import Holding
 
 #: A point in time that never comes; see `Request.until_us`.
 NO_LIMIT: Final = -1
-#: The place of the control in a request.
-_CONTROL: Final = 5
 
 
-class Request(NamedTuple):
-    """One execution to be made.
+# A plain class, because one is made at the door and one in the router for every execution: frozen ones, and
+# tuples, take longer.
+@dataclass(slots=True)
+class Request:
+    """One execution to be made. Nobody changes one that has been handed over.
 
     Attributes:
         envelope: what is asked for.
@@ -67,8 +69,20 @@ class Request(NamedTuple):
         deadline = self.envelope.deadline
         return None if deadline is None else round(deadline.timestamp() * 1_000_000)
 
-    def under(self, control: Control) -> Request:
-        """The same request with that control."""
-        if control is self.control:
+    def under(self, control: Control, taken: Holding = ()) -> Request:
+        """The same request with that control, and with places in limits beside those that it has."""
+        if control is self.control and not taken:
             return self
-        return Request._make((*self[:_CONTROL], control, *self[_CONTROL + 1 :]))
+        return Request(
+            self.envelope,
+            self.payload,
+            self.parent,
+            self.depth,
+            self.durability,
+            control,
+            (*self.holding, *taken) if taken else self.holding,
+            self.refusal,
+            self.in_flight,
+            self.resumes,
+            self.until_us,
+        )

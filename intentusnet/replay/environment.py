@@ -35,7 +35,7 @@ class Environments:
 
     def encoded(self, plan: Plan) -> bytes:
         """Versions of package and Python, digests of candidates, configuration and policy: encoded."""
-        agents = tuple(candidate.agent for candidate in plan.candidates)
+        agents = tuple([candidate.agent for candidate in plan.candidates])
         encoded = self._encoded.get(agents)
         if encoded is None:
             encoded = values.dumps(

@@ -291,7 +291,7 @@ class LiveSession:
 
     def _open(self, opening: Opening) -> None:
         request, parent, blobs = self._request, self._request.parent, list[Blob]()
-        link = None if parent is None else dataclasses.asdict(parent)
+        link = b"null" if parent is None else values.dumps(dataclasses.asdict(parent))
         forked_from = opening.forked_from
         fork = (
             b""
@@ -303,7 +303,7 @@ class LiveSession:
             request.envelope.encode(kept(request.payload, blobs)),
             opening.environment,
             fork,
-            values.dumps(link),
+            link,
             self._plan.encoded,
             self._store.custody.begin(self.execution_id).encode(),
         )

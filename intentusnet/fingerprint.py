@@ -64,35 +64,25 @@ def fingerprint(envelope: bytes, plan: bytes, questions: Iterable[RecordedQuesti
         questions: every question with its answer, in any order of scopes.
         outcome: the outcome, encoded.
     """
-    scopes: dict[str, tuple[list[tuple[int, Any]], list[bytes]]] = {}
-    for question in questions:
-        if question.kind in TELLING_KINDS:
+    rows: list[tuple[str, bool, int | bytes, bytes]] = []
+    for scope, ordinal, kind, name, arguments, _, _, unordered, answer in questions:
+        if kind in TELLING_KINDS:
             continue
-        ordered, unordered = scopes.setdefault(question.scope, ([], []))
-        answer = question.answer
-        row = [
-            question.kind,
-            question.name,
-            values.Fragment(question.arguments),
-            None if answer is None else answer.ok,
-            None if answer is None else values.Fragment(answer.data),
-        ]
-        if question.unordered:
-            unordered.append(values.dumps(row))
-        else:
-            ordered.append((question.ordinal, row))
+        ok, data = (None, None) if answer is None else (answer.ok, values.Fragment(answer.data))
+        row = values.dumps([kind, name, values.Fragment(arguments), ok, data])
+        # What has no order is sorted by its bytes.
+        rows.append((scope, unordered, row if unordered else ordinal, row))
+    rows.sort()
+    scopes: dict[str, tuple[list[bytes], list[bytes]]] = {}
+    for scope, unordered, _, row in rows:
+        scopes.setdefault(scope, ([], []))[unordered].append(row)
+    # A scope holds nothing that JSON would escape.
     told = [
-        [
-            scope,
-            [row for _, row in sorted(ordered, key=_ordinal)],
-            [values.Fragment(row) for row in sorted(unordered)],
-        ]
-        for scope, (ordered, unordered) in sorted(scopes.items())
+        b'["%b",[%b],[%b]]' % (scope.encode(), b",".join(ordered), b",".join(rest))
+        for scope, (ordered, rest) in scopes.items()
     ]
     return values.digest(
-        b"%b[%b,%b,%b,%b]" % (FINGERPRINT_DOMAIN, envelope, plan, values.dumps(told), outcome)
+        b"".join(
+            (FINGERPRINT_DOMAIN, b"[", envelope, b",", plan, b",[", b",".join(told), b"],", outcome, b"]")
+        )
     )
-
-
-def _ordinal(row: tuple[int, Any]) -> int:
-    return row[0]

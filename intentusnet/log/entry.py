@@ -97,11 +97,12 @@ _SHAPE = re.compile(
     rb',"body":(\{.*\})\}\n',
     re.DOTALL,
 )
-_NAMES = re.compile(rf"[a-z]+ (?:{_UUID})?")
+_EXECUTION = re.compile(rf"(?:{_UUID})?")
 _STORE_ID = re.compile(r"[0-9a-f]{32}")
 _AFTER_LEAF = b',"chain":"'
 # As a number: bytes within bytes are looked for by way of an exception, which costs as much as a hash.
 _NEWLINE = 10
+_OPENING, _CLOSING = b"{}"
 
 
 # A tuple, because some are made for every execution.
@@ -147,13 +148,40 @@ class Draft(NamedTuple):
         Raises:
             InvalidInput: an argument could not be read back from a line.
         """
-        if not _NAMES.fullmatch(f"{kind} {execution}"):
+        return Drafts(execution).make(kind, body, ts, blobs, salt)
+
+
+class Drafts:
+    """Makes the drafts of one execution, whose id is checked and encoded once for all of them.
+
+    Args:
+        execution: as for :meth:`Draft.make`.
+    """
+
+    __slots__ = ("_execution", "_named")
+
+    def __init__(self, execution: str) -> None:
+        self._execution = execution
+        # Without it no draft can be made.
+        is_valid = _EXECUTION.fullmatch(execution)
+        self._named = f'","execution":"{execution}","durable":'.encode() if is_valid else b""
+
+    def make(
+        self,
+        kind: str,
+        body: bytes,
+        ts: int | None = None,
+        blobs: Sequence[Blob] = (),
+        salt: bytes | None = None,
+    ) -> Draft:
+        """Does what :meth:`Draft.make` does."""
+        if not (self._named and kind.isascii() and kind.isalpha() and kind.islower()):
             raise InvalidInput(
                 "an entry with this kind and execution cannot be written",
                 expected="a kind of letters a-z and an execution id that is a lowercase UUID or empty",
-                got=f"kind {kind!r}, execution {execution!r}",
+                got=f"kind {kind!r}, execution {self._execution!r}",
             )
-        if not (body.startswith(b"{") and body.endswith(b"}") and len(body) > 1) or b"\n" in body:
+        if len(body) < 2 or body[0] != _OPENING or body[-1] != _CLOSING or _NEWLINE in body:
             raise InvalidInput(
                 "the body of an entry is not one JSON object on one line",
                 expected="bytes from { to } without a newline",
@@ -164,16 +192,16 @@ class Draft(NamedTuple):
         elif len(salt) != SALT_BYTES:
             raise InvalidInput("a salt has the wrong length", expected="16 bytes", got=f"{len(salt)} bytes")
         commit = sha256(salt + body).digest()
-        return cls(
+        return Draft(
             kind,
-            execution,
+            self._execution,
             body,
             salt,
             commit,
             ts,
-            b',"kind":"%b","execution":"%b","durable":' % (kind.encode(), execution.encode()),
+            b',"kind":"' + kind.encode() + self._named,
             b',"commit":"%b"' % hexlify(commit),
-            b'","salt":"%b","body":%b}\n' % (hexlify(salt), body),
+            b"".join((b'","salt":"', hexlify(salt), b'","body":', body, b"}\n")),
             tuple(blobs),
         )
 
@@ -252,7 +280,7 @@ def format_line(
     assert when is not None
     head = b'{"seq":%d,"ts":%d%b%d%b' % (seq, when, draft.named, durable, draft.committed)
     chain = sha256(prev_chain + sha256(b"\x00" + head).digest()).digest()
-    return b'%b,"chain":"%b%b' % (head, hexlify(chain), draft.rest), chain
+    return b"".join((head, b',"chain":"', hexlify(chain), draft.rest)), chain
 
 
 def parse_line(line: bytes) -> Entry:

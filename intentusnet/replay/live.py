@@ -8,7 +8,6 @@ is written.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import threading
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
@@ -19,7 +18,7 @@ from intentusnet.errors import BranchCancelled
 from intentusnet.fingerprint import fingerprint
 from intentusnet.ids import Clock
 from intentusnet.log.durability import Durability
-from intentusnet.log.entry import Draft
+from intentusnet.log.entry import Draft, Drafts
 from intentusnet.record import ExecutionRecord, ParentLink, RecordedQuestion, usage_of
 from intentusnet.references import BOUND, Blob
 from intentusnet.replay.bodies import answered_body, asked_body, kept, kept_outcome
@@ -90,9 +89,9 @@ class LiveSession:
         is_async = (request.durability or store.durability) == "async"
         self._between: Durability = "async" if is_async and not keyed else "os"
         self._lock = threading.Lock()
+        self._drafts = Drafts(execution_id)
         self._pending: list[Draft] = []
-        self._commits = hashlib.sha256()
-        self._count = 0
+        self._commits: list[bytes] = []
         self._closed = False
         self._failure: BaseException | None = None
         self._attempts = Attempts(plan)
@@ -109,7 +108,7 @@ class LiveSession:
         try:
             self._open(opening)
             if plan.refusal is None:
-                self._flush(sync=any(attempt < self._implied for attempt in plan.acting))
+                self._flush(sync=plan.acting != () and plan.acting[0] < self._implied)
         except BaseException:
             store.custody.end(execution_id)
             raise
@@ -280,8 +279,8 @@ class LiveSession:
                 tree = outcome.tree(kept_outcome(outcome, blobs))
             closed = {
                 **tree,
-                "count": self._count,
-                "digest": self._commits.hexdigest(),
+                "count": len(self._commits),
+                "digest": values.digest(b"".join(self._commits)),
                 "fingerprint": told,
             }
             self._note("closed", values.dumps(closed), blobs)
@@ -292,7 +291,7 @@ class LiveSession:
 
     def _open(self, opening: Opening) -> None:
         request, parent, blobs = self._request, self._request.parent, list[Blob]()
-        link = None if parent is None else dataclasses.asdict(parent)
+        link = b"null" if parent is None else values.dumps(dataclasses.asdict(parent))
         forked_from = opening.forked_from
         fork = (
             b""
@@ -304,7 +303,7 @@ class LiveSession:
             request.envelope.encode(kept(request.payload, blobs)),
             opening.environment,
             fork,
-            values.dumps(link),
+            link,
             self._plan.encoded,
             self._store.custody.begin(self.execution_id).encode(),
         )
@@ -312,9 +311,7 @@ class LiveSession:
 
     def _go_on(self, record: ExecutionRecord) -> None:
         """Makes the state what it was after the last entry that is on record."""
-        for entry in record.entries:
-            self._commits.update(entry.commit)
-            self._count += 1
+        self._commits += [entry.commit for entry in record.entries]
         for question in record.questions:
             self._questions[question.scope, question.ordinal] = question
             if question.kind == "agent" and question.answer is not None:
@@ -362,23 +359,12 @@ class LiveSession:
             self._note("answered", *answered_body(*held, self_contained=False))
 
     def _remember(self, question: Question, answer: Answer | None) -> None:
-        self._questions[question.scope, question.ordinal] = RecordedQuestion(
-            scope=question.scope,
-            ordinal=question.ordinal,
-            kind=question.kind,
-            name=question.name,
-            arguments=question.arguments,
-            side_effect=question.side_effect,
-            idempotent=question.idempotent,
-            unordered=question.unordered,
-            answer=answer,
-        )
+        self._questions[question.scope, question.ordinal] = RecordedQuestion(*question, answer)
 
     def _note(self, kind: str, body: bytes, blobs: Sequence[Blob]) -> None:
-        draft = Draft.make(kind, self.execution_id, body, ts=self._clock.time_us(), blobs=blobs)
+        draft = self._drafts.make(kind, body, self._clock.time_us(), blobs)
         self._pending.append(draft)
-        self._commits.update(draft.commit)
-        self._count += 1
+        self._commits.append(draft.commit)
 
     def _flush(self, *, sync: bool) -> None:
         """Writes what is pending: under the lock, which keeps the order. Syncing needs no lock."""

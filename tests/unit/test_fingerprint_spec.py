@@ -7,7 +7,13 @@ import json
 from collections import defaultdict
 from typing import Any
 
-from intentusnet import Context, IntentusRuntime, MemoryExecutionStore
+from hypothesis import given
+from hypothesis import strategies as st
+
+from intentusnet import Context, IntentusRuntime, MemoryExecutionStore, values
+from intentusnet.fingerprint import fingerprint as made
+from intentusnet.record import RecordedQuestion
+from intentusnet.transcript import Answer
 
 NOTHING = {"args": [], "kwargs": {}}
 
@@ -81,3 +87,35 @@ def test_a_foreign_reader_computes_the_same_fingerprint() -> None:
             assert runtime.store is not None
             lines = [entry.line for entry in runtime.store.get(response.execution_id).entries]
             assert fingerprint(lines) == response.fingerprint
+
+
+PLAIN = st.none() | st.booleans() | st.integers(0, 9) | st.text(st.characters(codec="utf-8"), max_size=3)
+QUESTIONS = st.builds(
+    RecordedQuestion,
+    scope=st.sampled_from(["", "admission", "attempt:0", "attempt:10", "attempt:2/gather:0.1"]),
+    ordinal=st.integers(0, 12),
+    kind=st.sampled_from(["agent", "effect", "log", "usage"]),
+    name=st.text(st.characters(codec="utf-8"), max_size=3),
+    arguments=PLAIN.map(values.dumps),
+    side_effect=st.just("read_only"),
+    idempotent=st.booleans(),
+    unordered=st.booleans(),
+    answer=st.none() | st.builds(Answer, ok=st.booleans(), data=PLAIN.map(values.dumps)),
+)
+
+
+@given(st.lists(QUESTIONS, max_size=6, unique_by=lambda question: question[:2]))
+def test_questions_of_any_scopes_are_told_as_the_page_says(questions: list[RecordedQuestion]) -> None:
+    """Scopes by name, questions by place, those without order by their bytes, notes not at all."""
+    scopes: dict[str, tuple[list[Any], list[Any]]] = {}
+    for q in sorted(questions, key=lambda q: (q.scope, q.ordinal)):
+        if q.kind in ("log", "usage"):
+            continue
+        told = [None, None] if q.answer is None else [q.answer.ok, values.parse(q.answer.data)]
+        scopes.setdefault(q.scope, ([], []))[q.unordered].append(
+            [q.kind, q.name, values.parse(q.arguments), *told]
+        )
+    rows = [[scope, ordered, sorted(rest, key=values.dumps)] for scope, (ordered, rest) in scopes.items()]
+    content = values.dumps([{"e": 1}, {"p": 2}, rows, {"o": 3}])
+    expected = hashlib.sha256(b"intentusnet-fingerprint-v1\n" + content).hexdigest()
+    assert made(b'{"e":1}', b'{"p":2}', questions, b'{"o":3}') == expected

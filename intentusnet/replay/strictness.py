@@ -95,6 +95,8 @@ def depth_of(value: str) -> Depth:
 
 
 def _chosen(what: str, choices: type[Choice], value: str) -> Choice:
+    if type(value) is choices:
+        return value
     try:
         return choices(value)
     except ValueError as fault:

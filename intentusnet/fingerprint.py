@@ -19,7 +19,14 @@ FINGERPRINT_DOMAIN: Final = b"intentusnet-fingerprint-v1\n"
 
 def compared_envelope(tree: Mapping[str, Any]) -> dict[str, Any]:
     """The part of an envelope that says what is asked for: ids, trace and points in time are left out."""
-    return {name: tree[name] for name in ("caller", "intent", "payload", "priority", "routing", "tags")}
+    return {
+        "caller": tree["caller"],
+        "intent": tree["intent"],
+        "payload": tree["payload"],
+        "priority": tree["priority"],
+        "routing": tree["routing"],
+        "tags": tree["tags"],
+    }
 
 
 def compared_plan(tree: Mapping[str, Any]) -> dict[str, Any]:
@@ -29,7 +36,12 @@ def compared_plan(tree: Mapping[str, Any]) -> dict[str, Any]:
     """
     return {
         "candidates": [
-            {name: candidate[name] for name in ("agent", "allowed", "cause", "rule")}
+            {
+                "agent": candidate["agent"],
+                "allowed": candidate["allowed"],
+                "cause": candidate["cause"],
+                "rule": candidate["rule"],
+            }
             for candidate in tree["candidates"]
         ],
         "steps": tree["steps"],
@@ -64,35 +76,19 @@ def fingerprint(envelope: bytes, plan: bytes, questions: Iterable[RecordedQuesti
         questions: every question with its answer, in any order of scopes.
         outcome: the outcome, encoded.
     """
-    scopes: dict[str, tuple[list[tuple[int, Any]], list[bytes]]] = {}
-    for question in questions:
-        if question.kind in TELLING_KINDS:
+    told: list[list[Any]] = []
+    # By scope and ordinal, which no two of them share.
+    for scope, _, kind, name, arguments, _, _, unordered, answer in sorted(questions):
+        if kind in TELLING_KINDS:
             continue
-        ordered, unordered = scopes.setdefault(question.scope, ([], []))
-        answer = question.answer
-        row = [
-            question.kind,
-            question.name,
-            values.Fragment(question.arguments),
-            None if answer is None else answer.ok,
-            None if answer is None else values.Fragment(answer.data),
-        ]
-        if question.unordered:
-            unordered.append(values.dumps(row))
-        else:
-            ordered.append((question.ordinal, row))
-    told = [
-        [
-            scope,
-            [row for _, row in sorted(ordered, key=_ordinal)],
-            [values.Fragment(row) for row in sorted(unordered)],
-        ]
-        for scope, (ordered, unordered) in sorted(scopes.items())
-    ]
-    return values.digest(
-        b"%b[%b,%b,%b,%b]" % (FINGERPRINT_DOMAIN, envelope, plan, values.dumps(told), outcome)
-    )
-
-
-def _ordinal(row: tuple[int, Any]) -> int:
-    return row[0]
+        if not told or told[-1][0] != scope:
+            told.append([scope, [], []])
+        row = [kind, name, values.Fragment(arguments), None, None]
+        if answer is not None:
+            row[3], row[4] = answer.ok, values.Fragment(answer.data)
+        told[-1][1 + unordered].append(row)
+    for rows in told:
+        if rows[2]:
+            rows[2] = [values.Fragment(row) for row in sorted(map(values.dumps, rows[2]))]
+    content = b",".join((envelope, plan, values.dumps(told), outcome))
+    return values.digest(b"".join((FINGERPRINT_DOMAIN, b"[", content, b"]")))

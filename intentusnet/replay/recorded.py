@@ -57,6 +57,7 @@ class ReplaySession:
         redacted: takes the secrets out of arguments, as it was perhaps not yet done when they were recorded.
 
     Attributes:
+        is_live: the world is asked again.
         taken: agents whose outcome was taken from the record.
         asked: how many questions the world was asked again.
     """
@@ -70,6 +71,7 @@ class ReplaySession:
         redacted: Callable[[bytes], bytes] = bytes,
     ) -> None:
         self.execution_id = record.execution_id
+        self.is_live = reach.depth is Depth.LIVE
         self.taken: list[str] = []
         self.asked = 0
         self._plan = plan
@@ -90,11 +92,6 @@ class ReplaySession:
                 self._verdicts[question.scope, question.ordinal] = question
             elif question.kind not in TELLING_KINDS:
                 self._tape(question.scope).add(question)
-
-    @property
-    def is_live(self) -> bool:
-        """Whether the world is asked again."""
-        return self._reach.depth is Depth.LIVE
 
     def begin(self, question: Question) -> Ticket:
         """See `Session.begin`.

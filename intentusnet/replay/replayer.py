@@ -329,12 +329,13 @@ def _report(
         record.execution_id,
         Verdict.DIVERGED if found else Verdict.MATCH,
         found,
-        taken=tuple(session.taken),
-        guards=() if session.is_live else guards(),
-        strictness=options.strictness,
-        depth=options.reach.depth,
-        ignored=divergences.ignored,
-        asked=session.asked,
+        "",
+        tuple(session.taken),
+        () if session.is_live else guards(),
+        options.strictness,
+        options.reach.depth,
+        divergences.ignored,
+        session.asked,
     )
 
 

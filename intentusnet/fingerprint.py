@@ -83,7 +83,7 @@ def fingerprint(envelope: bytes, plan: bytes, questions: Iterable[RecordedQuesti
             continue
         if not told or told[-1][0] != scope:
             told.append([scope, [], []])
-        row = [kind, name, values.Fragment(arguments), None, None]
+        row: list[Any] = [kind, name, values.Fragment(arguments), None, None]
         if answer is not None:
             row[3], row[4] = answer.ok, values.Fragment(answer.data)
         told[-1][1 + unordered].append(row)

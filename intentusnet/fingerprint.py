@@ -19,7 +19,14 @@ FINGERPRINT_DOMAIN: Final = b"intentusnet-fingerprint-v1\n"
 
 def compared_envelope(tree: Mapping[str, Any]) -> dict[str, Any]:
     """The part of an envelope that says what is asked for: ids, trace and points in time are left out."""
-    return {name: tree[name] for name in ("caller", "intent", "payload", "priority", "routing", "tags")}
+    return {
+        "caller": tree["caller"],
+        "intent": tree["intent"],
+        "payload": tree["payload"],
+        "priority": tree["priority"],
+        "routing": tree["routing"],
+        "tags": tree["tags"],
+    }
 
 
 def compared_plan(tree: Mapping[str, Any]) -> dict[str, Any]:
@@ -29,7 +36,12 @@ def compared_plan(tree: Mapping[str, Any]) -> dict[str, Any]:
     """
     return {
         "candidates": [
-            {name: candidate[name] for name in ("agent", "allowed", "cause", "rule")}
+            {
+                "agent": candidate["agent"],
+                "allowed": candidate["allowed"],
+                "cause": candidate["cause"],
+                "rule": candidate["rule"],
+            }
             for candidate in tree["candidates"]
         ],
         "steps": tree["steps"],
@@ -64,25 +76,19 @@ def fingerprint(envelope: bytes, plan: bytes, questions: Iterable[RecordedQuesti
         questions: every question with its answer, in any order of scopes.
         outcome: the outcome, encoded.
     """
-    rows: list[tuple[str, bool, int | bytes, bytes]] = []
-    for scope, ordinal, kind, name, arguments, _, _, unordered, answer in questions:
+    told: list[list[Any]] = []
+    # By scope and ordinal, which no two of them share.
+    for scope, _, kind, name, arguments, _, _, unordered, answer in sorted(questions):
         if kind in TELLING_KINDS:
             continue
-        ok, data = (None, None) if answer is None else (answer.ok, values.Fragment(answer.data))
-        row = values.dumps([kind, name, values.Fragment(arguments), ok, data])
-        # What has no order is sorted by its bytes.
-        rows.append((scope, unordered, row if unordered else ordinal, row))
-    rows.sort()
-    scopes: dict[str, tuple[list[bytes], list[bytes]]] = {}
-    for scope, unordered, _, row in rows:
-        scopes.setdefault(scope, ([], []))[unordered].append(row)
-    # A scope holds nothing that JSON would escape.
-    told = [
-        b'["%b",[%b],[%b]]' % (scope.encode(), b",".join(ordered), b",".join(rest))
-        for scope, (ordered, rest) in scopes.items()
-    ]
-    return values.digest(
-        b"".join(
-            (FINGERPRINT_DOMAIN, b"[", envelope, b",", plan, b",[", b",".join(told), b"],", outcome, b"]")
-        )
-    )
+        if not told or told[-1][0] != scope:
+            told.append([scope, [], []])
+        row: list[Any] = [kind, name, values.Fragment(arguments), None, None]
+        if answer is not None:
+            row[3], row[4] = answer.ok, values.Fragment(answer.data)
+        told[-1][1 + unordered].append(row)
+    for rows in told:
+        if rows[2]:
+            rows[2] = [values.Fragment(row) for row in sorted(map(values.dumps, rows[2]))]
+    content = b",".join((envelope, plan, values.dumps(told), outcome))
+    return values.digest(b"".join((FINGERPRINT_DOMAIN, b"[", content, b"]")))

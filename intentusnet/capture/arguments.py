@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from itertools import groupby
 from typing import Any, Final
 
 from intentusnet import values
@@ -19,7 +20,18 @@ from intentusnet.capture.redaction import PLACEHOLDER, SIGNS, Redaction
 from intentusnet.context import World
 
 _ALWAYS: Final = Redaction()
-_SIGN: Final = re.compile(b"|".join(re.escape(sign) for sign in SIGNS))
+
+
+def _any_of(words: Iterable[bytes]) -> bytes:
+    """A pattern for any of the words, branching by letter: tried one by one, they take twice as long."""
+    branches = []
+    for letter, begun in groupby(sorted(words), key=lambda word: word[:1]):
+        rests = [word[1:] for word in begun]
+        branches.append(re.escape(letter) + (b"" if b"" in rests else _any_of(rests)))
+    return branches[0] if len(branches) == 1 else b"(?:%b)" % b"|".join(branches)
+
+
+_SIGN: Final = re.compile(_any_of(SIGNS))
 #: See `InvalidInput.misfits`.
 _MISFIT: Final = {"path", "expected", "got"}
 #: Tags of what is, or may be, text.

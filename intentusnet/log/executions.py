@@ -248,8 +248,10 @@ def check_follows(before: Entry | None, entry: Entry) -> None:
         raise IntegrityBroken(
             "entries are out of order", expected=f"a seq over {before.seq}", got=f"{entry.seq}"
         )
+    if entry.seq != before.seq + 1:
+        return
     chain = chain_next(before.chain, leaf_hash(leaf(entry.line)))
-    if entry.seq == before.seq + 1 and entry.chain != chain:
+    if entry.chain != chain:
         raise IntegrityBroken(
             "the chain does not continue from the line before", expected=chain.hex(), got=entry.chain.hex()
         )

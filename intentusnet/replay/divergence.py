@@ -204,6 +204,8 @@ class Divergences:
 
     def in_order(self) -> tuple[Divergence, ...]:
         """All of them, in the order of the run."""
+        if not self._noted:
+            return ()
         return tuple(divergence for _, divergence in sorted(self._noted, key=lambda noted: noted[0]))
 
 

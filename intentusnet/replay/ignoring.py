@@ -68,6 +68,8 @@ class Ignore:
 
     def of(self, intent: str) -> Ignored:
         """What is not compared in an execution of that intent: the places of every rule that fits it."""
+        if not self.rules:
+            return NOTHING
         places = tuple(place for glob, listed in self.rules if glob.match(intent) for place in listed)
         return Ignored(places) if places else NOTHING
 

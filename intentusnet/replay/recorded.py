@@ -57,6 +57,7 @@ class ReplaySession:
         redacted: takes the secrets out of arguments, as it was perhaps not yet done when they were recorded.
 
     Attributes:
+        is_live: the world is asked again.
         taken: agents whose outcome was taken from the record.
         asked: how many questions the world was asked again.
     """
@@ -70,6 +71,7 @@ class ReplaySession:
         redacted: Callable[[bytes], bytes] = bytes,
     ) -> None:
         self.execution_id = record.execution_id
+        self.is_live = reach.depth is Depth.LIVE
         self.taken: list[str] = []
         self.asked = 0
         self._plan = plan
@@ -91,11 +93,6 @@ class ReplaySession:
             elif question.kind not in TELLING_KINDS:
                 self._tape(question.scope).add(question)
 
-    @property
-    def is_live(self) -> bool:
-        """Whether the world is asked again."""
-        return self._reach.depth is Depth.LIVE
-
     def begin(self, question: Question) -> Ticket:
         """See `Session.begin`.
 
@@ -108,7 +105,7 @@ class ReplaySession:
             if question.scope == ROOT_SCOPE:
                 return self._begin_root(question)
             answer = self._match(question)
-            if not self._reach.asks(question):
+            if not (self.is_live and self._reach.asks(question)):
                 return Ticket(question, answer)
             self.asked += 1
             self._again[question.scope, question.ordinal] = answer
@@ -196,25 +193,27 @@ class ReplaySession:
                     attempt = scope.partition("/")[0]
                     defined, ends = self._defined(attempt), self._ends.get(attempt)
                     compare_scope(scope, tape, self._divergences, ends=ends, defined=defined)
-            for ordinal, question in sorted(self._root.items()):
-                if ordinal not in self._made and not halted:
-                    scope = attempt_scope(ordinal)
-                    self._divergences.note(
-                        Divergence(
-                            DivergenceKind.MISSING,
-                            scope,
-                            label(question),
-                            "",
-                            told(question),
-                            ABSENT,
-                            self._defined(scope),
-                        )
+            if halted or len(self._made) == len(self._root):
+                return
+            for ordinal in sorted(self._root.keys() - self._made):
+                question, scope = self._root[ordinal], attempt_scope(ordinal)
+                self._divergences.note(
+                    Divergence(
+                        DivergenceKind.MISSING,
+                        scope,
+                        label(question),
+                        "",
+                        told(question),
+                        ABSENT,
+                        self._defined(scope),
                     )
+                )
 
     def _tape(self, scope: str) -> Tape:
-        if scope not in self._tapes:
-            self._tapes[scope] = Tape(self._divergences.ignored_places.masked, self._redacted)
-        return self._tapes[scope]
+        tape = self._tapes.get(scope)
+        if tape is None:
+            tape = self._tapes[scope] = Tape(self._divergences.ignored_places.masked, self._redacted)
+        return tape
 
     def _defined(self, attempt: str) -> str:
         number = attempt_of(attempt)
@@ -223,7 +222,7 @@ class ReplaySession:
         return definition_line(self._plan.agent(number))
 
     def _compare(self, question: Question, scope: str, recorded: Answer, answer: Answer) -> None:
-        if (recorded.ok, recorded.data) == (answer.ok, answer.data):
+        if recorded.data == answer.data and recorded.ok == answer.ok:
             return
         source = self._defined(scope) if question.kind == "agent" else asking_line()
         with self._lock:
@@ -237,7 +236,7 @@ class ReplaySession:
 
     def _begin_root(self, question: Question) -> Ticket:
         recorded = self._root.get(question.ordinal)
-        if recorded is None or (recorded.kind, recorded.name) != (question.kind, question.name):
+        if recorded is None or recorded.kind != question.kind or recorded.name != question.name:
             scope = attempt_scope(question.ordinal) if question.kind == "agent" else ROOT_SCOPE
             self._divergences.note(
                 Divergence(
@@ -275,7 +274,7 @@ class ReplaySession:
         tape = self._tape(question.scope)
         if tape.halted:
             raise ReplayHalted(f"scope {question.scope} has left its record")
-        if tape.lacks(question):
+        if question.kind in ABSENT_ANSWERS and tape.lacks(question):
             return Answer(ok=True, data=ABSENT_ANSWERS[question.kind])
         recorded = tape.due(question)
         if recorded is None:

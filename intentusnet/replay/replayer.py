@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from intentusnet import values
@@ -76,6 +77,8 @@ def replay_options(
     Raises:
         InvalidInput: one of them makes no sense.
     """
+    if ignore is None and strictness is Strictness.RESULT and depth is Depth.AGENTS and not allow_acting:
+        return _DEFAULT
     if allow_acting and depth != Depth.LIVE:
         raise InvalidInput(
             "nothing can act in a replay that is not live", where="allow_acting", expected="depth='live'"
@@ -123,9 +126,15 @@ async def replay_record_async(
     return replay.end(await _run_async(replay, world) if replay.runs else None)
 
 
-@dataclass(frozen=True, slots=True)
+# Not frozen, because one is made for every replay, and that takes four times as long.
+@dataclass(slots=True)
 class _Replay:
-    """A replay whose plan has been compared, and whose agents are to run; `ended` is how it did end."""
+    """A replay whose plan has been compared, and whose agents are to run.
+
+    Attributes:
+        ended: how the execution did end, encoded.
+        runs: whether the steps are those on record: with others there is nothing to go on with.
+    """
 
     record: ExecutionRecord
     request: Request
@@ -135,11 +144,7 @@ class _Replay:
     options: ReplayOptions
     environment: Mapping[str, Any] | None
     ended: bytes
-
-    @property
-    def runs(self) -> bool:
-        """Whether the steps are those on record: with others there is nothing to go on with."""
-        return [agent.name for agent in self.plan.steps] == list(self.record.plan_tree["steps"])
+    runs: bool
 
     @property
     def refusal(self) -> Outcome | None:
@@ -147,19 +152,15 @@ class _Replay:
         error = refusal_on_record(self.session) if self.plan.gated else None
         return None if error is None else Outcome(ok=False, data=error)
 
-    def touched(self, scope: str) -> Callable[[str, tuple[Any, ...]], BaseException]:
+    def touched(self, scope: str, event: str, args: tuple[Any, ...]) -> BaseException:
         """What the tripwire calls for code in a scope."""
-
-        def touched(event: str, args: tuple[Any, ...]) -> BaseException:
-            return self.session.halt(scope, event, [_short(arg) for arg in args])
-
-        return touched
+        return self.session.halt(scope, event, [_short(arg) for arg in args])
 
     def watched(self, attempt: int) -> AbstractContextManager[None]:
         """The tripwire around the body of an attempt; a live replay is to touch the world."""
         if self.session.is_live:
             return contextlib.nullcontext()
-        return watched(self.touched(attempt_scope(attempt)))
+        return watched(partial(self.touched, attempt_scope(attempt)))
 
     def end(self, outcome: Outcome | None) -> ReplayReport:
         """Compares what the run came to; None if it did not come to its end, or was not made."""
@@ -187,8 +188,8 @@ def _begin(
         envelope = record.envelope
     except (InvalidInput, ValueError) as fault:
         return not_replayable(record, options, f"the envelope on record cannot be read: {fault}")
-    asked, planned = values.dumps(compared_envelope(record.envelope_tree)), compared_plan(record.plan_tree)
-    decided, ended = values.dumps(planned), values.dumps(record.outcome.tree())
+    asked = values.dumps(compared_envelope(record.envelope_tree))
+    decided, ended = values.dumps(compared_plan(record.plan_tree)), values.dumps(record.outcome.tree())
     if fingerprint(asked, decided, record.questions, ended) != record.fingerprint:
         return not_replayable(record, options, "the fingerprint on record does not fit the record's content")
     registry = router.registry
@@ -201,8 +202,10 @@ def _begin(
             return not_replayable(record, options, "no candidates are on record to decide about")
     divergences = Divergences(options.strictness, options.ignore.of(record.intent))
     plan = router.plan_again(envelope, record, registry)
+    runs = True
     if plan.compared != decided:
         _compare_plans(record, plan, divergences)
+        runs = [agent.name for agent in plan.steps] == list(record.plan_tree["steps"])
     now = None
     if environment is not None and divergences.compares(DivergenceKind.ENVIRONMENT):
         now = comparable(record, environment(plan))
@@ -210,7 +213,7 @@ def _begin(
             now.update({key: record.environment[key] for key in _OF_AGENTS if key in record.environment})
     request = Request(envelope, values.dumps(record.envelope_tree["payload"]), record.parent, record.depth)
     session = ReplaySession(record, plan, divergences, options.reach, world.redacted)
-    return _Replay(record, request, plan, session, divergences, options, now, ended)
+    return _Replay(record, request, plan, session, divergences, options, now, ended, runs)
 
 
 def _recorded_agents(record: ExecutionRecord) -> Registry:
@@ -326,12 +329,13 @@ def _report(
         record.execution_id,
         Verdict.DIVERGED if found else Verdict.MATCH,
         found,
-        taken=tuple(session.taken),
-        guards=() if session.is_live else guards(),
-        strictness=options.strictness,
-        depth=options.reach.depth,
-        ignored=divergences.ignored,
-        asked=session.asked,
+        "",
+        tuple(session.taken),
+        () if session.is_live else guards(),
+        options.strictness,
+        options.reach.depth,
+        divergences.ignored,
+        session.asked,
     )
 
 

@@ -61,13 +61,10 @@ class Replaying(Recovering):
             ConfigurationError: an asynchronous agent would have to run: see `replay_async`.
         """
         options, record = self._chosen(record, strictness, ignore, depth, allow_acting)
-
-        def replayed(one: ExecutionRecord) -> ReplayReport:
-            return replay_record(one, self._router, self._world, options, self._environments.tree)
-
+        now = (self._router, self._world, options, self._environments.tree)
         if not nested or self.store is None:
-            return replayed(record)
-        return replay_nested(record, self.store.get, replayed)
+            return replay_record(record, *now)
+        return replay_nested(record, self.store.get, lambda one: replay_record(one, *now))
 
     async def replay_async(
         self,

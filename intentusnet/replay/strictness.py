@@ -57,11 +57,11 @@ class Reach:
 
     def takes(self, agent: AgentDefinition) -> bool:
         """Whether the outcome of an agent's attempt is taken from the record, without running it."""
+        if self.depth is Depth.AGENTS:
+            return agent.remote or agent.side_effect == "irreversible"
         if self.depth is Depth.ROUTING:
             return True
-        if self.depth is Depth.LIVE:
-            return not self.allow_acting and (agent.remote or agent.side_effect != "read_only")
-        return agent.remote or agent.side_effect == "irreversible"
+        return not self.allow_acting and (agent.remote or agent.side_effect != "read_only")
 
     def asks(self, question: Question) -> bool:
         """Whether the world is asked again."""
@@ -95,6 +95,8 @@ def depth_of(value: str) -> Depth:
 
 
 def _chosen(what: str, choices: type[Choice], value: str) -> Choice:
+    if type(value) is choices:
+        return value
     try:
         return choices(value)
     except ValueError as fault:

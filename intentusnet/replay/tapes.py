@@ -79,11 +79,8 @@ class Tape:
             self._optional.add((recorded.kind, recorded.name, recorded.arguments))
 
     def lacks(self, question: Question) -> bool:
-        """Whether it is of a kind that a record need not have, and this one does not have it."""
-        return (
-            question.kind in ABSENT_ANSWERS
-            and (question.kind, question.name, question.arguments) not in self._optional
-        )
+        """Whether this record does not have it, for a question of `ABSENT_ANSWERS`."""
+        return (question.kind, question.name, question.arguments) not in self._optional
 
     @property
     def is_as_recorded(self) -> bool:

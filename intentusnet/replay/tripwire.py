@@ -25,7 +25,7 @@ import re
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import FrameType
 from typing import Any, Final
 
@@ -77,15 +77,26 @@ _READ_ONLY: Final = re.compile(r"[?&](mode=(ro|memory)|immutable=1)(&|$)")
 _IMPORT: Final = "<frozen importlib._bootstrap>"
 
 
-@contextlib.contextmanager
-def watched(on_touch: OnTouch) -> Iterator[None]:
+# By hand, because one is made for every agent that a replay calls, and a generator takes thrice as long.
+class _Watched:
+    __slots__ = ("_on_touch", "_token")
+
+    _token: contextvars.Token[OnTouch | None]
+
+    def __init__(self, on_touch: OnTouch) -> None:
+        self._on_touch = on_touch
+
+    def __enter__(self) -> None:
+        self._token = entered(_watching, self._on_touch)
+
+    def __exit__(self, *_: object) -> None:
+        _watching.reset(self._token)
+
+
+def watched(on_touch: OnTouch) -> contextlib.AbstractContextManager[None]:
     """While it lasts, code in this context that touches the world is unwound by what `on_touch` returns."""
     _install()
-    token = entered(_watching, on_touch)
-    try:
-        yield
-    finally:
-        _watching.reset(token)
+    return _Watched(on_touch)
 
 
 def _install() -> None:

@@ -9,6 +9,7 @@ from pydantic import BaseModel, Secret, SecretBytes, SecretStr
 
 import intentusnet
 from intentusnet import Context, IntentusRuntime, MemoryExecutionStore, Redaction, Verdict, values
+from intentusnet.capture.arguments import _SIGN
 from intentusnet.capture.redaction import SIGNS
 from intentusnet.capture.secret_names import ENDS, SECRET_HEADERS, SECRET_KEYS
 from tests.helpers.runtimes import runtime_of
@@ -166,3 +167,12 @@ def test_an_effect_that_answers_with_a_secret_is_refused(fetch: Callable[[], Any
 def test_whatever_is_a_secret_by_its_name_is_looked_for(name: str) -> None:
     """The quick look at the bytes passes over nothing."""
     assert any(sign in name.encode() for sign in SIGNS)
+
+
+@pytest.mark.parametrize("sign", SIGNS)
+def test_each_sign_is_seen_and_nothing_that_only_resembles_one(sign: bytes) -> None:
+    """The first look at arguments finds a sign wherever it stands, and no text that has none."""
+    changed = [sign[:at] + other + sign[at + 1 :] for at in range(len(sign)) for other in (b"", b"~", b"e")]
+    for text in (sign, b"k" + sign, sign * 2, *changed):
+        has_one = any(one in text for one in SIGNS)
+        assert (_SIGN.search(b"{" + text + b"}") is not None) is has_one, text

@@ -104,8 +104,8 @@ class Appender:
                 return
             try:
                 head.open_lock()
-                lock_file(head.lock_fd)
                 try:
+                    lock_file(head.lock_fd)  # here, so that an interrupt right after it gives it back
                     self._write(self._end(), taken, group)
                 finally:
                     unlock_file(head.lock_fd)
@@ -141,8 +141,8 @@ class Appender:
         with head.write_lock:
             try:
                 head.open_lock()
-                lock_file(head.lock_fd)
                 try:
+                    lock_file(head.lock_fd)
                     end = self._end()
                     tail = Tail(*end[1:])
                     if tail.seq == tail.first:

@@ -122,7 +122,10 @@ def test_a_resumed_child_has_what_is_left_to_its_parent(store: Any, awaiting: st
     response = waited_for(runtime, runtime.resume, runtime.resume_async)(parent)
     # It had time for both of its effects, and none afterwards.
     assert len(calls) == 2
-    assert response.error is None or response.error.code == "AGENT_TIMEOUT"
+    if response.error is not None:
+        # An asynchronous agent may be cut off at once, while its child is still on the way to its end.
+        cut_off = awaiting in ("all", "parent") and response.error.code == "IN_DOUBT"
+        assert cut_off or response.error.code == "AGENT_TIMEOUT"
     assert runtime.recover() == ()
     matches(runtime, parent)
 

@@ -23,6 +23,7 @@ from intentusnet import (
     Retry,
     RetryBudget,
     RoutingStrategy,
+    SeededIds,
     Verdict,
 )
 from intentusnet.errors import ConfigurationError, InvalidAgent
@@ -262,8 +263,9 @@ def test_the_response_lists_each_call_in_order_of_time() -> None:
 
 def test_a_delay_may_be_of_many_days() -> None:
     """Its nanoseconds are more than JSON's readers take for a number, and come back all the same."""
-    days = timedelta(days=36_500)  # of which hardly any random part is below 2**53 nanoseconds
-    runtime = limited(Limits(retry=Retry(on=("AGENT_ERROR",), base=days, cap=days)))
+    days = timedelta(days=365)
+    # The delay is a hash of the execution's id, which is the same each time.
+    runtime = limited(Limits(retry=Retry(on=("AGENT_ERROR",), base=days, cap=days)), ids=SeededIds())
     Flaky(runtime, a=["AGENT_ERROR", "AGENT_ERROR", "AGENT_ERROR"]).add("a")
     response = runtime.route("x")
     delays = [told["delay"] for told in verdicts(runtime, response).values() if told.get("again")]

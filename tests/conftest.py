@@ -6,6 +6,7 @@ red build can be repeated; elsewhere each run looks further.
 
 import multiprocessing
 import os
+import signal
 
 import pytest
 from hypothesis import settings
@@ -14,6 +15,10 @@ pytest_plugins = ["pytester"]  # for tests/plugin: pytest takes it from this con
 
 # Pytest's own program imports nothing of ours, so each worker process would have to, as few programs' do.
 multiprocessing.set_forkserver_preload(["intentusnet.workers.worker", "intentusnet.context"])
+
+# Who runs in the background of a script ignores Ctrl-C, and so would each program that a test sends it to.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 pytest.register_assert_rewrite("helpers")
 

@@ -92,10 +92,10 @@ def test_what_is_no_secret_is_compared_as_it_is(told: Any) -> None:
 def test_the_patterns_and_keys_of_the_user_hold_for_effects() -> None:
     """What a setting calls a secret is none of the record's, wherever it is passed."""
     redaction = Redaction(keys=["pin"], patterns=[r"ACME-\w+"])
-    runtime = calling("order ACME-4711 now", {"pin": "1234"}, b"ACME-4711", redaction=redaction)
+    runtime = calling("order ACME-47110815 now", {"pin": "1234"}, b"ACME-47110815", redaction=redaction)
     record = runtime.store.get(runtime.route("go").execution_id)  # type: ignore[union-attr] - it has one
     written = record.to_jsonl()
-    assert b"4711" not in written and b'"1234"' not in written and b"order [redacted] now" in written
+    assert b"47110815" not in written and b'"1234"' not in written and b"order [redacted] now" in written
     other = calling("order ACME-1 now", {"pin": "9"}, b"ACME-2", redaction=redaction)
     assert other.replay(record).verdict is Verdict.MATCH
     moved = calling("order ACME-1 later", {"pin": "9"}, b"ACME-2", redaction=redaction)
@@ -122,7 +122,7 @@ def test_a_record_from_before_the_setting_still_matches() -> None:
 
         return runtime
 
-    told = {"password": SECRET}, "order ACME-4711", 7
+    told = {"password": SECRET}, "order ACME-47110815", 7
     asking(then, *told)
     record = then.store.get(then.route("go").execution_id)  # type: ignore[union-attr] - it has one
     now = runtime_of(capture=intentusnet.capture("process", redaction=redaction))
@@ -136,16 +136,16 @@ def test_a_record_from_before_the_setting_still_matches() -> None:
 @pytest.mark.parametrize(
     ("redaction", "told"),
     [
-        (Redaction(patterns=["ACME-[0-9]+"]), "order ACME-4711"),
-        (Redaction(keys=["pin"]), {"pin": "4711"}),
-        (Redaction(headers=["x-own"]), {"X-Own": "4711"}),
+        (Redaction(patterns=["ACME-[0-9]+"]), "order ACME-47110815"),
+        (Redaction(keys=["pin"]), {"pin": "47110815"}),
+        (Redaction(headers=["x-own"]), {"X-Own": "47110815"}),
     ],
     ids=["patterns", "keys", "headers"],
 )
 def test_each_part_of_a_setting_is_enough(redaction: Redaction, told: Any) -> None:
     """There need not be anything else in the arguments that looks like a secret."""
     runtime = calling(told, redaction=redaction)
-    assert b"4711" not in runtime.store.get(runtime.route("go").execution_id).to_jsonl()  # type: ignore[union-attr] - it has one
+    assert b"47110815" not in runtime.store.get(runtime.route("go").execution_id).to_jsonl()  # type: ignore[union-attr] - it has one
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,7 @@ A plain lock around write and sync would be right and slow: its waiters are let 
 line and to wait for the disk, while the disk would take all their lines in the time of one. Here the requests
 that come in while a group is being done form the next group; whoever waits longest leads it.
 
-Those who were led are woken one after the other, each by the one before: woken together, they would only wait
-once more, all of them for the interpreter, and each turn of it would go by way of the kernel.
+A few who were led are woken one after the other, each by the one before; many are woken together.
 """
 
 from __future__ import annotations
@@ -17,6 +16,11 @@ from intentusnet.errors import IntentusError
 from intentusnet.log.entry import Draft
 
 UNWRITTEN = 1 << 63
+
+#: Followers of one group, up to so many, are woken one by the other: at once, they would fight for the
+#: interpreter, and each switch costs as much as an append. Of more, those that have to wait for it anyhow
+#: are the next group, and the larger it is the fewer writes and syncs there are.
+_IN_TURN = 8
 
 
 class Request:
@@ -80,7 +84,8 @@ class Groups:
                 self._led = False
                 return
             led = group[:0:-1]
-            for request in led:
+            in_turn = len(led) <= _IN_TURN
+            for request in led if in_turn else ():
                 request._behind = led
             self._led = bool(self._waiting)
             # The heir first, so that its write is under way while the others go about their next append.
@@ -88,7 +93,11 @@ class Groups:
                 heir = self._waiting[0]
                 heir._leads = True
                 _wake(heir)
-        self._wake_next(led)
+        if in_turn:
+            self._wake_next(led)
+        else:
+            for request in led:
+                _wake(request)
 
     def _wake_next(self, led: list[Request] | None) -> None:
         """Wakes the next of a group that was led, past those who were interrupted meanwhile."""

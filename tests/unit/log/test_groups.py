@@ -38,19 +38,20 @@ def test_alone_one_leads_oneself() -> None:
         groups.leave([request])
 
 
-def test_those_who_come_meanwhile_are_the_next_group() -> None:
+@pytest.mark.parametrize("count", [5, 20], ids=["woken in turn", "woken together"])
+def test_those_who_come_meanwhile_are_the_next_group(count: int) -> None:
     """While one leads, the others wait; then the first of them leads all, in the order in which they came."""
     groups, seen = Groups(), []
     mine = Request([])
     assert groups.join(mine) == [mine]
-    threads = joined(groups, 5, seen)
+    threads = joined(groups, count, seen)
     assert seen == []
     groups.leave([mine])
     for thread in threads:
         thread.join(30)
     (leader, group), *_ = [pair for pair in seen if pair[1]]
-    assert group[0] is leader and len(group) == 5
-    assert sorted(len(group) for _, group in seen) == [0, 0, 0, 0, 5]
+    assert group[0] is leader and len(group) == count
+    assert sorted(len(group) for _, group in seen) == [0] * (count - 1) + [count]
     assert all(request.last == 1 for request, _ in seen)
     assert groups.join(mine) == [mine]
 

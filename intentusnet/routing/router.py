@@ -164,7 +164,7 @@ class IntentRouter:
                     lambda attempt, stops, taken: self._hands.call_agent(
                         plan.agent(attempt),
                         attempt,
-                        request if stops is request.control and not taken else _called(request, stops, taken),
+                        _called(request, stops, taken),
                         session,
                     ),
                     request.control or NEVER,
@@ -209,7 +209,7 @@ class IntentRouter:
                     lambda attempt, stops, taken: self._hands.call_agent_async(
                         plan.agent(attempt),
                         attempt,
-                        request if stops is request.control and not taken else _called(request, stops, taken),
+                        _called(request, stops, taken),
                         session,
                     ),
                     control,
@@ -305,7 +305,7 @@ class IntentRouter:
 
 def _called(request: Request, control: Control, taken: Holding) -> Request:
     """The request of one call, which that stops and which has taken places there."""
-    return request.under(control, taken)
+    return request if control is request.control and not taken else request.under(control, taken)
 
 
 def check_waits_for(*agents: Agent) -> None:
